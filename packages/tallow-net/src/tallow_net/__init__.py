@@ -1,0 +1,3 @@
+"""Network layer of Tallow: transports, framing, signaling, relay client."""
+
+__all__: list[str] = []
