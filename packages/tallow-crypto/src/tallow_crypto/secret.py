@@ -35,11 +35,14 @@ class Secret:
         # An empty Secret is still a Secret: `if secret` must not depend on its content.
         return True
 
-    # With __eq__ and no __hash__ a Secret is unhashable, as meant: a set or a dict compares by hash first.
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
         return hmac.compare_digest(self.__data, other.__data)
+
+    def __hash__(self) -> NoReturn:
+        # A set or a dict compares by hash first, and that is not constant-time.
+        raise TypeError("a Secret is not hashable; keep it in a list or under a public name")
 
     def __repr__(self) -> str:
         return f"Secret({len(self.__data)} bytes)"
