@@ -1,0 +1,449 @@
+"""The one gate: the only code that turns a peer's path into a place on disk.
+
+Everything goes component by component through directory handles, never through a path, and never through
+a link (O_NOFOLLOW), so a link that somebody plants between check and open leads nowhere. Only folders that
+this gate made are written into. Data is written to files without their final name, in a private directory
+(0700, an unguessable name) inside the output directory, so on the same file system; a whole file then gets
+its final name without ever replacing what stands there. No directory but that private one is ever removed.
+
+Synchronous; one thread at a time. OSError never leaves: ENOSPC and EDQUOT are NoSpaceError, what exists is
+ConflictError, everything else is NotWritableError.
+"""
+
+import contextlib
+import errno
+import os
+import secrets
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Self
+
+from tallow_protocol.disk import names, system
+from tallow_protocol.disk.errors import NameRefusedError
+from tallow_protocol.errors import (
+    ConflictError,
+    IntegrityError,
+    MisuseError,
+    NoSpaceError,
+    NotWritableError,
+    ProtocolError,
+)
+
+Buffer = bytes | bytearray | memoryview
+
+FOLDER_HANDLES = 256
+"""Directory handles kept open. Sorted offers revisit few folders; a process often may open 1,024 files."""
+
+STAGING_PREFIX = ".tallow-"
+"""Begins the name of the private directory; 32 random hexadecimal digits follow."""
+
+_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+# A file system without modes or times (FAT) answers its files' owner with one of these.
+_NOT_KEPT = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+
+
+class StagedFile:
+    """A file of the offer that has no name yet. Calls may not overlap; commit and abandon end it."""
+
+    __slots__ = ("_components", "_descriptor", "_name", "_root", "_size_bytes")
+
+    def __init__(
+        self, root: "OutputRoot", descriptor: int, name: str, components: tuple[str, ...], size_bytes: int
+    ) -> None:
+        self._root = root
+        self._descriptor = descriptor
+        self._name = name
+        self._components = components
+        self._size_bytes = size_bytes
+
+    def write_at(self, offset: int, data: Buffer) -> None:
+        """Write all of `data` at `offset`. Raises NoSpaceError or NotWritableError.
+
+        What is beyond the size that `begin` was told is a MisuseError: the pipeline has checked it before.
+        """
+        view = memoryview(data)
+        if offset < 0 or offset + len(view) > self._size_bytes:
+            raise MisuseError(
+                f"a write beyond the {self._size_bytes} bytes of {names.quoted(self._components[-1])}"
+            )
+        try:
+            _write(self._open_descriptor(), view, offset)
+        except OSError as error:
+            raise _translated(error, self._components) from error
+
+    def commit(self, mode: int, mtime_ns: int) -> None:
+        """Set mode and time and give the file its final name; it is closed then.
+
+        Raises ConflictError if something stands there by now, IntegrityError if bytes are missing at the
+        end; whatever is raised, the staged file is gone.
+        """
+        descriptor = self._open_descriptor()
+        try:
+            if os.fstat(descriptor).st_size != self._size_bytes:
+                raise IntegrityError(
+                    f"{names.quoted('/'.join(self._components))} is shorter than was promised"
+                )
+            self._root.finish_file(descriptor, mode, mtime_ns)
+            self._close()
+            self._root.place(self._name, self._components)
+        except OSError as error:
+            self.abandon()
+            raise _translated(error, self._components) from error
+        except ProtocolError:
+            self.abandon()
+            raise
+        self._root.forget(self)
+
+    def abandon(self) -> None:
+        """Close the file and remove it; a second call does nothing. Never raises."""
+        with contextlib.suppress(OSError):  # the data is not wanted any more, so a failed flush is no loss
+            self._close()
+        self._root.forget(self)
+        self._root.unstage(self._name)
+
+    def _open_descriptor(self) -> int:
+        if self._descriptor < 0:
+            raise MisuseError("this file was committed or abandoned already")
+        return self._descriptor
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+class OutputRoot:
+    """The output directory of one transfer, and all that this transfer makes in it.
+
+    Order of use: `conflicts`, then files, folders and links in any order, then `finish_folders`, then
+    `close`; on failure `discard` instead. Paths are components as `names.check_path` returns them, and are
+    checked again here, since this is the gate.
+    """
+
+    def __init__(self, directory: Path, descriptor: int) -> None:
+        self._directory = directory
+        self._descriptor = descriptor
+        self._staging = -1
+        self._staging_name = ""
+        self._staging_identity = (0, 0)
+        self._counter = 0
+        self._open_files: set[StagedFile] = set()
+        # Folders that this gate made, by device and inode, to know them again when a handle was given up.
+        self._made: dict[tuple[str, ...], tuple[int, int]] = {}
+        self._handles: OrderedDict[tuple[str, ...], int] = OrderedDict()
+        self.attributes_lost = 0
+        """Files and folders whose mode or time the file system would not keep (FAT)."""
+
+    @classmethod
+    def open(cls, directory: str | os.PathLike[str]) -> "OutputRoot":
+        """Return the gate to `directory`, which is created if it is missing, parents included.
+
+        The directory is the user's own choice, so a link there is followed. Raises NotWritableError.
+        """
+        path = Path(directory)
+        descriptor = -1
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            if not os.access(".", os.W_OK | os.X_OK, dir_fd=descriptor, effective_ids=True):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except (FileExistsError, NotADirectoryError):
+            raise NotWritableError(f"{names.quoted(str(path))} is not a directory") from None
+        except (OSError, ValueError) as error:
+            if descriptor >= 0:
+                os.close(descriptor)
+            if isinstance(error, OSError) and error.errno in _FULL:
+                raise NoSpaceError(f"no space left to create {names.quoted(str(path))}") from error
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise NotWritableError(f"cannot write into {names.quoted(str(path))}: {reason}") from error
+        return cls(path, descriptor)
+
+    @property
+    def directory(self) -> Path:
+        """The output directory, as given."""
+        return self._directory
+
+    def free_bytes(self) -> int:
+        """Return how many bytes this user may still write to the file system. Raises NotWritableError."""
+        try:
+            status = os.fstatvfs(self._descriptor)
+        except OSError as error:
+            raise _translated(error, ()) from error
+        return status.f_bavail * status.f_frsize
+
+    def conflicts(self, entries: Iterable[names.NamedEntry]) -> tuple[str, ...]:
+        """Return the top-level names of the offer that exist in the output directory, sorted; writes nothing.
+
+        Raises NameRefusedError for a path that the rules refuse.
+        """
+        tops = {names.check_path(entry.path)[0] for entry in entries}
+        return tuple(sorted(top for top in tops if self._exists(self._descriptor, top)))
+
+    def begin(self, file_number: int, components: tuple[str, ...], size_bytes: int) -> StagedFile:
+        """Return a new file for the data of file `file_number`, not yet under its name.
+
+        Missing parent folders are made. Raises ConflictError if the place is taken, NameRefusedError,
+        NoSpaceError, NotWritableError.
+        """
+        _check(components)
+        try:
+            if self._exists(self._folder(components[:-1]), components[-1]):
+                raise _conflict(components)
+            descriptor, name = self._new_file(str(file_number))
+        except OSError as error:
+            raise _translated(error, components) from error
+        staged = StagedFile(self, descriptor, name, components, size_bytes)
+        self._open_files.add(staged)
+        return staged
+
+    def write_small(self, components: tuple[str, ...], data: Buffer, mode: int, mtime_ns: int) -> None:
+        """Write a whole file and place it: the fast way for data that is complete and verified.
+
+        Raises as `begin` and `StagedFile.commit` do; nothing of the file is left then.
+        """
+        _check(components)
+        name = ""
+        try:
+            folder = self._folder(components[:-1])
+            descriptor, name = self._new_file("small")
+            try:
+                _write(descriptor, memoryview(data), 0)
+                self.finish_file(descriptor, mode, mtime_ns)
+            finally:
+                os.close(descriptor)
+            system.place(name, self._staging, components[-1], folder)
+        except OSError as error:
+            self.unstage(name)
+            raise _translated(error, components) from error
+        except ProtocolError:
+            self.unstage(name)
+            raise
+
+    def make_folder(self, components: tuple[str, ...]) -> None:
+        """Make a folder, private (0700) until `finish_folders`, and missing parents; ours already is fine.
+
+        Raises ConflictError if something that this transfer did not make stands there.
+        """
+        _check(components)
+        try:
+            self._folder(components, asked=True)
+        except OSError as error:
+            raise _translated(error, components) from error
+
+    def make_link(self, components: tuple[str, ...], target: str, mtime_ns: int | None = None) -> None:
+        """Make a symbolic link, whose target stays inside its own top-level folder.
+
+        Raises NameRefusedError for any other target, ConflictError if the place is taken.
+        """
+        _check(components)
+        names.check_link_target(components, target)
+        try:
+            folder = self._folder(components[:-1])
+            os.symlink(target, components[-1], dir_fd=folder)
+            if mtime_ns is not None:
+                try:
+                    os.utime(components[-1], ns=(mtime_ns, mtime_ns), dir_fd=folder, follow_symlinks=False)
+                except (OSError, NotImplementedError):
+                    self.attributes_lost += 1
+        except OSError as error:
+            raise _translated(error, components) from error
+
+    def finish_folders(self, folders: Iterable[tuple[tuple[str, ...], int, int]]) -> None:
+        """Set (components, mode, mtime_ns) of folders, deepest first, when all that is in them is placed.
+
+        So a read-only folder can be filled, and a folder's time is not moved by its content. Folders that
+        only a path implied keep the mode that the umask gave them.
+        """
+        for components, mode, mtime_ns in sorted(folders, key=lambda folder: -len(folder[0])):
+            _check(components)
+            try:
+                self.finish_file(self._folder(components, asked=True), mode, mtime_ns)
+            except OSError as error:
+                raise _translated(error, components) from error
+
+    def sync(self) -> None:
+        """Wait until all that was written is on the device: one call for a whole transfer. May take long."""
+        try:
+            system.sync_file_system(self._descriptor)
+        except OSError as error:
+            raise _translated(error, ()) from error
+
+    def discard(self) -> None:
+        """End a transfer that failed: what is staged goes, what has its final name stays. Never raises."""
+        self.close()
+
+    def close(self) -> None:
+        """Abandon what is still staged, remove the staging directory and close every handle; repeatable."""
+        for staged in tuple(self._open_files):
+            staged.abandon()
+        for handle in self._handles.values():
+            os.close(handle)
+        self._handles.clear()
+        staging, self._staging = self._staging, -1
+        if staging >= 0:
+            os.close(staging)
+            # Not empty, or moved by somebody: then it stays. Never more than an rmdir of what we made.
+            with contextlib.suppress(OSError):
+                status = os.stat(self._staging_name, dir_fd=self._descriptor, follow_symlinks=False)
+                if _identity(status) == self._staging_identity:
+                    os.rmdir(self._staging_name, dir_fd=self._descriptor)
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---- for StagedFile ----
+
+    def finish_file(self, descriptor: int, mode: int, mtime_ns: int) -> None:
+        """Set permission bits (never set-user-id, set-group-id, sticky) and time through an open handle."""
+        kept = True
+        try:
+            os.fchmod(descriptor, mode & 0o777)
+        except OSError as error:
+            if error.errno not in _NOT_KEPT:
+                raise
+            kept = False
+        try:
+            os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+        except OverflowError:
+            kept = False
+        except OSError as error:
+            if error.errno not in _NOT_KEPT:
+                raise
+            kept = False
+        if not kept:
+            self.attributes_lost += 1
+
+    def place(self, staged_name: str, components: tuple[str, ...]) -> None:
+        """Give a staged file its final name. Raises OSError, FileExistsError where something stands."""
+        system.place(staged_name, self._staging, components[-1], self._folder(components[:-1]))
+
+    def unstage(self, name: str) -> None:
+        """Remove a file of the staging directory, if it is there. Never raises."""
+        if name and self._staging >= 0:
+            with contextlib.suppress(OSError):  # placed already, or a failing disk: nothing more can be done
+                os.unlink(name, dir_fd=self._staging)
+
+    def forget(self, staged: StagedFile) -> None:
+        """Drop a staged file that has ended."""
+        self._open_files.discard(staged)
+
+    # ---- handles ----
+
+    def _new_file(self, label: str) -> tuple[int, str]:
+        """Create a file in the staging directory; the counter keeps a file that began twice apart."""
+        if self._staging < 0:
+            self._open_staging()
+        self._counter += 1
+        name = f"{label}-{self._counter}"
+        return os.open(name, _NEW_FILE, 0o600, dir_fd=self._staging), name
+
+    def _open_staging(self) -> None:
+        name = STAGING_PREFIX + secrets.token_hex(16)
+        os.mkdir(name, 0o700, dir_fd=self._descriptor)
+        self._staging = os.open(name, _OPEN_FOLDER, dir_fd=self._descriptor)
+        self._staging_name = name
+        status = os.fstat(self._staging)
+        self._staging_identity = _identity(status)
+        if status.st_uid != os.geteuid():
+            raise PermissionError(errno.EACCES, "the staging directory was replaced by somebody else's")
+
+    def _folder(self, components: tuple[str, ...], *, asked: bool = False) -> int:
+        """Return a handle of a folder that this gate made, making it and its parents where missing.
+
+        The handle is good until the next call. Raises OSError, ConflictError for what is not ours.
+        """
+        if not components:
+            if self._descriptor < 0:
+                raise MisuseError("this output directory was closed already")
+            return self._descriptor
+        handle = self._handles.get(components)
+        if handle is not None:
+            self._handles.move_to_end(components)
+            return handle
+        parent = self._folder(components[:-1])
+        known = self._made.get(components)
+        if known is None:
+            try:
+                # With an entry of its own it is closed to others until finish_folders; else the umask decides.
+                os.mkdir(components[-1], 0o700 if asked else 0o777, dir_fd=parent)
+            except FileExistsError:
+                raise _conflict(components) from None
+        handle = _open_own_folder(parent, components, known)
+        self._made[components] = known or _identity(os.fstat(handle))
+        self._handles[components] = handle
+        if len(self._handles) > FOLDER_HANDLES:
+            os.close(self._handles.popitem(last=False)[1])
+        return handle
+
+    @staticmethod
+    def _exists(folder: int, name: str) -> bool:
+        try:
+            os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise _translated(error, (name,)) from error
+        return True
+
+
+def _open_own_folder(parent: int, components: tuple[str, ...], known: tuple[int, int] | None) -> int:
+    """Return a handle of a folder that we made; ConflictError if a link or another folder is there instead."""
+    replaced = ConflictError(
+        f"the folder {names.quoted('/'.join(components))} was replaced by something else while it was being written"
+    )
+    try:
+        handle = os.open(components[-1], _OPEN_FOLDER, dir_fd=parent)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.ENOENT}:
+            raise replaced from None
+        raise
+    status = os.fstat(handle)
+    if status.st_uid != os.geteuid() or known not in {None, _identity(status)}:
+        os.close(handle)
+        raise replaced
+    return handle
+
+
+def _check(components: tuple[str, ...]) -> None:
+    """Raise NameRefusedError unless the components are what names.check_path returns."""
+    if not components:
+        raise NameRefusedError("a path is empty")
+    if len(components) > names.PATH_DEPTH:
+        raise NameRefusedError(f"a path has more than {names.PATH_DEPTH} levels")
+    for component in components:
+        names.check_component(component)
+
+
+def _write(descriptor: int, data: memoryview, offset: int) -> None:
+    done = 0
+    while done < len(data):
+        done += os.pwrite(descriptor, data[done:], offset + done)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _conflict(components: tuple[str, ...]) -> ConflictError:
+    return ConflictError(
+        f"{names.quoted('/'.join(components))} exists in the output directory; nothing was overwritten"
+    )
+
+
+def _translated(error: OSError, components: tuple[str, ...]) -> ProtocolError:
+    """Return the error of this package that says what an OSError means for the user."""
+    where = names.quoted("/".join(components)) if components else "the output directory"
+    if error.errno in _FULL:
+        return NoSpaceError(f"no space left on the disk while writing {where}")
+    if isinstance(error, FileExistsError):
+        return _conflict(components)
+    return NotWritableError(f"cannot write {where}: {error.strerror or error}")

@@ -1,0 +1,73 @@
+"""The two system calls that Python lacks: a rename that never replaces, and a sync of one file system."""
+
+import errno
+import os
+import sys
+from functools import cache
+from typing import Any
+
+_RENAME_NOREPLACE = 1  # linux/fs.h
+_UNSUPPORTED = frozenset(
+    {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.EMLINK}
+)
+
+
+def place(name: str, source_directory: int, final_name: str, directory: int) -> None:
+    """Give the file `name` its final name in another directory of the same file system, never replacing one.
+
+    Raises FileExistsError if something stands there, a link to nothing included, and OSError otherwise;
+    either way the source stays where it was. Three ways, for file systems that lack the ones before:
+    a hard link and an unlink; renameat2 with RENAME_NOREPLACE (Linux 3.15); an empty file of our own,
+    created exclusively under the final name, then renamed over (such as FAT outside Linux).
+    """
+    try:
+        os.link(name, final_name, src_dir_fd=source_directory, dst_dir_fd=directory, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+    else:
+        os.unlink(name, dir_fd=source_directory)
+        return
+    if not _rename_noreplace(name, source_directory, final_name, directory):
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        os.close(os.open(final_name, flags, 0o600, dir_fd=directory))
+        os.rename(name, final_name, src_dir_fd=source_directory, dst_dir_fd=directory)
+
+
+def sync_file_system(descriptor: int) -> None:
+    """Wait until everything written to the descriptor's file system is on the device. Raises OSError."""
+    library = _libc()
+    if library is None or not hasattr(library, "syncfs"):
+        os.sync()
+        return
+    import ctypes
+
+    if library.syncfs(descriptor) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _rename_noreplace(name: str, source_directory: int, final_name: str, directory: int) -> bool:
+    """Rename by renameat2; return False where kernel, library or file system has no such thing."""
+    library = _libc()
+    if library is None or not hasattr(library, "renameat2"):
+        return False
+    import ctypes
+
+    source, target = os.fsencode(name), os.fsencode(final_name)
+    if library.renameat2(source_directory, source, directory, target, _RENAME_NOREPLACE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _UNSUPPORTED:
+        return False
+    raise OSError(number, os.strerror(number), final_name)
+
+
+@cache
+def _libc() -> Any:
+    """Return the C library, loaded when first needed (ctypes costs 10 ms), or None where it is not Linux's."""
+    if not sys.platform.startswith("linux"):
+        return None
+    import ctypes
+
+    return ctypes.CDLL(None, use_errno=True)
