@@ -76,7 +76,7 @@ class AttachOpener:
 
     __slots__ = ("_done", "_key", "_nonce", "_number", "attach")
 
-    def __init__(self, number: int, keys: SessionKeys, nonce: bytes) -> None:
+    def __init__(self, keys: SessionKeys, number: int, nonce: bytes) -> None:
         if len(nonce) != _NONCE_BYTES:
             raise MisuseError("an Attach needs a nonce of 32 bytes")
         if not 1 <= number <= CONNECTION_NUMBER_MAX:

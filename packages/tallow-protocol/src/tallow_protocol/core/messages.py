@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
 from tallow_net.canonical import decode_map, encode_map
 from tallow_net.errors import NetError
 
+from tallow_protocol.core.codes import CloseCode
 from tallow_protocol.errors import MessageError, MisuseError
 from tallow_protocol.limits import (
     ACCEPT_RANGES,
@@ -55,7 +56,7 @@ __all__ = [
     "Accept",
     "Auth",
     "Cancel",
-    "CancelCode",
+    "CloseCode",
     "Done",
     "Entry",
     "EntryKind",
@@ -67,7 +68,6 @@ __all__ = [
     "Ping",
     "Received",
     "Refuse",
-    "RefuseCode",
     "TallowCodec",
     "split_offer",
 ]
@@ -99,33 +99,6 @@ class EntryKind(IntEnum):
     FILE = 0
     FOLDER = 1
     LINK = 2
-
-
-class RefuseCode(IntEnum):
-    """Why a receiver said no. A code that is not listed reads as REFUSED."""
-
-    REFUSED = 1
-    CONFLICT = 2
-    NO_SPACE = 3
-    BAD_NAME = 4
-    NOT_WRITABLE = 5
-    NOT_VERIFIED = 6
-    UNATTENDED = 7
-
-
-class CancelCode(IntEnum):
-    """Why a side ended a transfer. A code that is not listed reads as INTERNAL."""
-
-    CANCELLED = 1
-    NO_SPACE = 2
-    NOT_WRITABLE = 3
-    CONFLICT = 4
-    SOURCE_CHANGED = 5
-    UNREADABLE = 6
-    INTEGRITY = 7
-    VIOLATION = 8
-    NOT_VERIFIED = 9
-    INTERNAL = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +175,7 @@ class Refuse:
 
     TYPE: ClassVar = MessageType.REFUSE
 
-    code: RefuseCode
+    code: CloseCode
 
     def to_map(self) -> dict[int, Encodable]:
         """Return the fields by their keys on the wire."""
@@ -260,7 +233,7 @@ class Cancel:
 
     TYPE: ClassVar = MessageType.CANCEL
 
-    code: CancelCode
+    code: CloseCode
 
     def to_map(self) -> dict[int, Encodable]:
         """Return the fields by their keys on the wire."""
@@ -428,7 +401,7 @@ _DECODERS: Final[dict[int, Callable[[_Fields, bytes], Message]]] = {
     MessageType.AUTH: _decode_auth,
     MessageType.OFFER: _decode_offer,
     MessageType.ACCEPT: _decode_accept,
-    MessageType.REFUSE: lambda fields, _: Refuse(_refuse_code(fields.integer(1, 0, 0xFFFF))),
+    MessageType.REFUSE: lambda fields, _: Refuse(CloseCode.of_number(fields.integer(1, 1, 0xFFFF))),
     MessageType.FILE_DONE: _decode_file_done,
     MessageType.MANIFEST: lambda fields, _: Manifest(
         fields.octets(1, 32), fields.octets(2, 64), fields.octets(3, 4627)
@@ -436,22 +409,10 @@ _DECODERS: Final[dict[int, Callable[[_Fields, bytes], Message]]] = {
     MessageType.DONE: lambda fields, _: Done(
         fields.integer(1, 0, OFFER_ENTRIES), fields.integer(2, 0, FILE_SIZE_MAX)
     ),
-    MessageType.CANCEL: lambda fields, _: Cancel(_cancel_code(fields.integer(1, 0, 0xFFFF))),
+    MessageType.CANCEL: lambda fields, _: Cancel(CloseCode.of_number(fields.integer(1, 1, 0xFFFF))),
     MessageType.PING: lambda _fields, _: Ping(),
     MessageType.RECEIVED: _decode_received,
 }
-
-
-_REFUSE_CODES: Final = {int(code): code for code in RefuseCode}
-_CANCEL_CODES: Final = {int(code): code for code in CancelCode}
-
-
-def _refuse_code(number: int) -> RefuseCode:
-    return _REFUSE_CODES.get(number, RefuseCode.REFUSED)
-
-
-def _cancel_code(number: int) -> CancelCode:
-    return _CANCEL_CODES.get(number, CancelCode.INTERNAL)
 
 
 def _entry_values(entry: Entry) -> list[Encodable]:
