@@ -84,11 +84,7 @@ def check_auth(
         raise MisuseError("the commitment is checked for the sender's Auth, and for no other")
     if (auth.r_a is not None) != (side is Side.A):
         raise AuthError("the sender's Auth lacks r_a, or the receiver's has one")
-    if (
-        auth.r_a is not None
-        and sas_commitment is not None
-        and not equal(commitment_of(auth.r_a), sas_commitment)
-    ):
+    if auth.r_a is not None and sas_commit is not None and not equal(sas_commitment(auth.r_a), sas_commit):
         raise AuthError("the sender's Auth does not open the commitment of its Hello")
     try:
         key = IdentityPublicKey(auth.ed, auth.mldsa)
