@@ -40,6 +40,7 @@ STAGING_PREFIX = ".tallow-"
 
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_EFFECTIVE_IDS = os.access in os.supports_effective_ids
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 # A file system without modes or times (FAT) answers its files' owner with one of these.
 _NOT_KEPT = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
@@ -148,7 +149,7 @@ class OutputRoot:
         try:
             path.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            if not os.access(".", os.W_OK | os.X_OK, dir_fd=descriptor, effective_ids=True):
+            if not os.access(".", os.W_OK | os.X_OK, dir_fd=descriptor, effective_ids=_EFFECTIVE_IDS):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except (FileExistsError, NotADirectoryError):
             raise NotWritableError(f"{names.quoted(str(path))} is not a directory") from None

@@ -189,8 +189,8 @@ class _Scanner:
 
     def top(self, given: str) -> None:
         """Add one path of the user's, followed if it is a link, and everything below it."""
-        path, name = _real_place(given)
         status = _followed_status(given)
+        path, name = _real_place(given)
         name = self._checked(name, given)
         key = names.fold(name)
         if key in self._tops:
@@ -328,7 +328,7 @@ def _real_place(given: str) -> tuple[str, str]:
     real = os.path.realpath(given)
     if name in {"", ".", ".."}:
         name = os.path.basename(real)
-    if not name and given:
+    if not name:
         raise NameRefusedError(
             f"{names.quoted(given)} has no name of its own; send what is in it instead", hints=()
         )
@@ -342,11 +342,10 @@ def _followed_status(given: str) -> os.stat_result:
         if os.path.islink(given):
             raise PathMissingError(f"{names.quoted(given)} is a link to nothing") from None
         raise PathMissingError(f"there is no file or folder {names.quoted(given)}") from None
-    except NotADirectoryError:
+    except (NotADirectoryError, ValueError):  # ValueError: a NUL, which no name on disk has
         raise PathMissingError(f"there is no file or folder {names.quoted(given)}") from None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UnreadableError(f"cannot read {names.quoted(given)}: {reason}") from error
+    except OSError as error:
+        raise UnreadableError(f"cannot read {names.quoted(given)}: {error.strerror}") from error
 
 
 def _access(path: str, mode: int) -> bool:
