@@ -123,11 +123,15 @@ class RecordOpener:
     After one record that does not open it opens nothing more: the connection is over, the session is not.
     """
 
-    __slots__ = ("_failed", "_keys")
+    __slots__ = ("_failed", "_invalid_tag", "_keys")
 
     def __init__(self, suite: Suite, secret: Secret, *, epoch_shift: int = EPOCH_SHIFT) -> None:
         """Begin at record 0 of `secret` (64 bytes); errors as RecordSealer's."""
+        from cryptography.exceptions import InvalidTag
+
         self._keys = _Keys(suite, secret, epoch_shift)
+        # Kept here because an import statement in every call costs more than opening a small record.
+        self._invalid_tag = InvalidTag
         self._failed = False
 
     @property
@@ -142,8 +146,6 @@ class RecordOpener:
         buffer then holds zeros, not unverified plaintext; ValueError where the buffer is read-only or not
         plain bytes; KeyExhaustedError after 2**64 records.
         """
-        from cryptography.exceptions import InvalidTag
-
         _check_buffer(buffer)
         length = len(buffer)
         if self._failed or not TAG_BYTES <= length <= MAX_SEALED_BYTES:
@@ -153,7 +155,7 @@ class RecordOpener:
         plaintext = buffer[: length - TAG_BYTES]
         try:
             cipher.decrypt_into(nonce, buffer, associated_data, plaintext)
-        except InvalidTag:
+        except self._invalid_tag:
             self._failed = True
             buffer[:] = bytes(length)
             raise _not_authentic() from None
