@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tallow_net.transport.certificates import Certificate
     from tallow_net.transport.interface import Transport
+    from tallow_net.transport.quic_listener import QuicEndpoint
 
 # A TLS or QUIC handshake has this long; a relay a continent away needs 0.3 s.
 HANDSHAKE_S = 10.0
@@ -85,6 +86,7 @@ class Listener:
         self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._handshakes = 0
+        self._endpoints: list[QuicEndpoint] = []
         self._closed = False
         self.addresses: tuple[tuple[str, int], ...] = ()
 
@@ -115,6 +117,8 @@ class Listener:
         while not self._ready.empty():
             if (transport := self._ready.get_nowait()) is not None:
                 transport.abort()
+        for endpoint in self._endpoints:
+            endpoint.stop_accepting()
         self._ready.put_nowait(None)
 
     async def __aenter__(self) -> Self:
@@ -126,6 +130,21 @@ class Listener:
     def _start_tcp(self, sock: socket.socket, context: ssl.SSLContext | None) -> None:
         self._sockets.append(sock)
         self._start(self._accept_tcp(sock, context))
+
+    def _start_quic(self, sock: socket.socket, certificate: Certificate) -> None:
+        from tallow_net.transport.quic_listener import QuicEndpoint
+
+        self._endpoints.append(
+            QuicEndpoint(
+                sock,
+                certificate,
+                admit=lambda host: self._ready.qsize() < WAITING and self._gate.admit(host),
+                offer=self._offer,
+                gone=self._gate.gone,
+                handshakes=HANDSHAKES,
+                handshake_s=HANDSHAKE_S,
+            )
+        )
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -213,8 +232,8 @@ async def listen(
             if sock.type == socket.SOCK_STREAM:
                 sock.listen(BACKLOG)
                 listener._start_tcp(sock, context)  # noqa: SLF001  (one module, one thing)
-            else:
-                sock.close()
+            elif certificate is not None:
+                listener._start_quic(sock, certificate)  # noqa: SLF001
     except BaseException:
         await listener.close()
         for sock in bound:

@@ -1,0 +1,175 @@
+"""The QUIC state machine: aioquic's, with windows that follow what was read, and one stream.
+
+aioquic doubles its receive windows on receipt, whether or not anybody reads. The subclass here sets them to
+what was read plus a fixed window, by overriding the two methods that write the limits. Those are private
+names of aioquic: tests/net/transport/test_quic_flow_control.py fails should they change underneath.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from typing import TYPE_CHECKING
+
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection
+
+from tallow_net.transport.tcp import ALPN
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from aioquic.quic.connection import Limit
+    from aioquic.quic.packet_builder import QuicPacketBuilder
+    from aioquic.quic.recovery import QuicPacketSpace
+    from aioquic.quic.stream import QuicStream, QuicStreamSender
+
+    from tallow_net.transport.certificates import Certificate
+
+# The first bidirectional stream of the client; the only one there is.
+STREAM = 0
+
+# Receive window: what a peer may have under way before we read. 16 MiB fills 1 Gbit/s at 130 ms.
+WINDOW_BYTES = 16 * 1024 * 1024
+
+# The window is widened in steps of this share of itself: often enough that the sender never waits for it,
+# rarely enough that the frames cost nothing.
+WINDOW_STEPS = 8
+
+# Larger than the 45 s after which the layer above gives up, and than the 120 s... of an idle pair at a relay.
+IDLE_S = 120.0
+
+# What every path carries (RFC 9000, section 14.1).
+DATAGRAM_BYTES = 1200
+
+# Its warnings are about what strangers send; without a handler Python would print them on the terminal.
+logging.getLogger("quic").addHandler(logging.NullHandler())
+
+
+def client_configuration(server_name: str, *, datagram_bytes: int = DATAGRAM_BYTES) -> QuicConfiguration:
+    """Return a client's configuration: ALPN tallow/1, the certificate left to the caller's own check."""
+    return QuicConfiguration(
+        alpn_protocols=[ALPN],
+        is_client=True,
+        idle_timeout=IDLE_S,
+        max_datagram_size=datagram_bytes,
+        server_name=server_name,
+        verify_mode=ssl.CERT_NONE,
+    )
+
+
+def server_configuration(
+    certificate: Certificate, *, datagram_bytes: int = DATAGRAM_BYTES
+) -> QuicConfiguration:
+    """Return a server's configuration: ALPN tallow/1, no session tickets (nobody takes them)."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
+
+    return QuicConfiguration(
+        alpn_protocols=[ALPN],
+        is_client=False,
+        idle_timeout=IDLE_S,
+        max_datagram_size=datagram_bytes,
+        certificate=x509.load_der_x509_certificate(certificate.certificate_der),
+        private_key=serialization.load_pem_private_key(certificate.private_key_pem.reveal(), password=None),
+    )
+
+
+class Engine(QuicConnection):
+    """One QUIC connection, sans-IO. `window` is the receive window in bytes."""
+
+    def __init__(
+        self,
+        configuration: QuicConfiguration,
+        *,
+        window: int = WINDOW_BYTES,
+        original_destination_connection_id: bytes | None = None,
+    ) -> None:
+        configuration.max_data = window
+        configuration.max_stream_data = window
+        super().__init__(
+            configuration=configuration, original_destination_connection_id=original_destination_connection_id
+        )
+        self._window = window
+        self._taken = 0
+        self._held: QuicStream | None = None
+        # One stream, opened by the client; aioquic refuses any other with STREAM_LIMIT_ERROR.
+        _set(self._local_max_streams_bidi, 0 if configuration.is_client else 1)
+        _set(self._local_max_streams_uni, 0)
+
+    def open_stream(self) -> None:
+        """Open the stream as the client, and say so at once: the server may have to speak first.
+
+        A MAX_STREAM_DATA frame opens it there (RFC 9000, section 3.2) before there is anything to send.
+        """
+        self.send_stream_data(STREAM, b"")
+        self._streams[STREAM].max_stream_data_local_sent = 0
+
+    @property
+    def stream(self) -> QuicStream | None:
+        """The stream, once it is open; also after both directions have ended."""
+        if self._held is None:
+            self._held = self._streams.get(STREAM)
+        return self._held
+
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes written to the stream that the peer has not acknowledged."""
+        stream = self.stream
+        if stream is None:
+            return 0
+        sender: QuicStreamSender = stream.sender
+        return sender._buffer_stop - sender._buffer_start  # noqa: SLF001  (aioquic has no public count)
+
+    def taken(self, count: int) -> bool:
+        """Note that the application has read `count` bytes more; True where the peer should be told now."""
+        self._taken += count
+        return self._widen()
+
+    def _widen(self) -> bool:
+        limit = self._local_max_data
+        target = self._taken + self._window
+        if target - limit.value < self._window // WINDOW_STEPS:
+            return False
+        limit.value = target
+        return True
+
+    # aioquic doubles a limit when more than half of it is used. Hidden from that, it writes a frame exactly
+    # where the value differs from what was last sent (or was lost on the way).
+
+    def _write_connection_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace) -> None:
+        limits = (self._local_max_data, self._local_max_streams_bidi, self._local_max_streams_uni)
+        used = [limit.used for limit in limits]
+        for limit in limits:
+            limit.used = 0
+        try:
+            super()._write_connection_limits(builder=builder, space=space)
+        finally:
+            for limit, value in zip(limits, used, strict=True):
+                limit.used = value
+
+    def _write_stream_limits(
+        self, builder: QuicPacketBuilder, space: QuicPacketSpace, stream: QuicStream
+    ) -> None:
+        # One stream: its window is the connection's.
+        stream.max_stream_data_local = self._local_max_data.value
+        highest, stream.receiver.highest_offset = stream.receiver.highest_offset, 0
+        try:
+            super()._write_stream_limits(builder=builder, space=space, stream=stream)
+        finally:
+            stream.receiver.highest_offset = highest
+
+    def peer_chain(self) -> tuple[bytes, ...]:
+        """Return the certificates (DER) that the peer sent, its own first; unverified."""
+        from cryptography.hazmat.primitives.serialization import Encoding
+
+        tls: Any = self.tls
+        leaf = tls._peer_certificate  # noqa: SLF001  (aioquic shows it nowhere else)
+        if leaf is None:
+            return ()
+        chain = tls._peer_certificate_chain  # noqa: SLF001
+        return tuple(certificate.public_bytes(Encoding.DER) for certificate in (leaf, *chain))
+
+
+def _set(limit: Limit, value: int) -> None:
+    limit.value = limit.sent = value

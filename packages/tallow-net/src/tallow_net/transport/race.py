@@ -1,0 +1,64 @@
+"""Several ways to the same end, started one after another; the first that works is kept."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from tallow_net.errors import ConnectError, NotTallowError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from tallow_net.transport.interface import Transport
+
+    Attempt = Callable[[], Awaitable[Transport]]
+
+
+async def race(attempts: Sequence[Attempt], *, stagger_s: float) -> Transport:
+    """Start the next attempt after `stagger_s`, or at once when one fails; return the first open transport.
+
+    (RFC 8305, section 5.) The others are cancelled, and closed where they opened meanwhile; none outlives
+    the call. Where all fail, the error that says most is raised: an answer from something else before
+    silence. An error that is no ConnectError ends the race.
+    """
+    waiting = list(attempts)
+    running: set[asyncio.Task[Transport]] = set()
+    errors: list[ConnectError] = []
+    winner: Transport | None = None
+    try:
+        while waiting or running:
+            if waiting:
+                running.add(asyncio.ensure_future(_run(waiting.pop(0))))
+            done, _ = await asyncio.wait(
+                running,
+                timeout=stagger_s if waiting else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for task in done:
+                error = task.exception()
+                if error is None and winner is None:
+                    running.discard(task)
+                    winner = task.result()
+                elif isinstance(error, ConnectError):
+                    running.discard(task)
+                    errors.append(error)
+                elif error is not None:
+                    raise error
+            if winner is not None:
+                return winner
+    finally:
+        await _end(running)
+    raise next((error for error in errors if isinstance(error, NotTallowError)), errors[0])
+
+
+async def _run(attempt: Attempt) -> Transport:
+    return await attempt()
+
+
+async def _end(tasks: set[asyncio.Task[Transport]]) -> None:
+    for task in tasks:
+        task.cancel()
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        if not isinstance(outcome, BaseException):
+            outcome.abort()
