@@ -1,0 +1,176 @@
+"""LinkRunner: moves one connection's frames between a transport and a session. It decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from tallow_net import ConnectionLostError, NetError
+from tallow_net.framing import frame_header
+from tallow_net.limits import SEALED_FRAME_BYTES
+
+from tallow_protocol.core.sending import SendPipeline
+from tallow_protocol.errors import PeerLeftError, ViolationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tallow_net import FrameStream
+
+    from tallow_protocol.core.jobs import Job
+    from tallow_protocol.core.sending import Filled, Plan
+    from tallow_protocol.core.session import Link, Session
+
+__all__ = ["LinkRunner"]
+
+READ_BUFFERS = 3
+"""Frames received and not yet stored: one being received, one being stored, one between. 4 MiB each at most, and
+the pages of a buffer cost nothing until a frame that long arrives."""
+
+WRITE_BUFFERS = 3
+"""Chunks read ahead of sending: one being sent, one being filled, one between."""
+
+INLINE_BYTES = 16 * 1024
+"""A record this short is opened where it arrives; a thread's wake-up costs more."""
+
+
+class LinkRunner:
+    """Two tasks, one each way, and the buffers between them and the worker."""
+
+    def __init__(
+        self,
+        session: Session,
+        link: Link,
+        frames: FrameStream,
+        *,
+        submit: Callable[[Job], None],
+        finished: Callable[[Job], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.link = link
+        self.frames = frames
+        self._session = session
+        self._submit = submit
+        self._finished = finished
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._free: list[bytearray] = [bytearray() for _ in range(WRITE_BUFFERS)]
+        self._ready: deque[tuple[Filled, bytearray]] = deque()
+        self._spare: list[bytearray] = [bytearray(SEALED_FRAME_BYTES) for _ in range(READ_BUFFERS)]
+        self._spare_back = asyncio.Event()
+        self._opening = 0
+        frames.limit = SEALED_FRAME_BYTES
+        self._tasks = [
+            asyncio.create_task(self._guard(self._read()), name=f"tallow-read-{link.number}"),
+            asyncio.create_task(self._guard(self._write()), name=f"tallow-write-{link.number}"),
+        ]
+
+    def wake(self) -> None:
+        """Look again for something to send."""
+        self._wake.set()
+
+    async def _guard(self, work: object) -> None:
+        """Run one direction; its end, however it comes, is the end of the connection for the session."""
+        cause: PeerLeftError | ViolationError
+        try:
+            await work  # type: ignore[misc]  # one of the two coroutines below
+            cause = PeerLeftError(by="peer")
+        except ConnectionLostError as error:
+            cause = PeerLeftError(by=error.by)
+        except NetError as error:
+            cause = ViolationError(f"the connection ended: {error}")
+        self._session.lost(self.link, self._clock(), cause)
+        self._finished_nothing()
+
+    def _finished_nothing(self) -> None:
+        from tallow_protocol.core.jobs import Job
+
+        self._finished(Job(lambda: None, lambda _job, _now: None))
+
+    # -- receiving -----------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        while True:
+            while not self._spare:
+                self._spare_back.clear()
+                await self._spare_back.wait()
+            buffer = self._spare.pop()
+            view = memoryview(buffer)
+            length = await self.frames.read_into(view)
+            if length is None:
+                return
+            job = self._session.incoming(self.link, view[:length], frame_header(length))
+            job.after = lambda buffer=buffer: self._opened(buffer)
+            self._opening += 1
+            if length <= INLINE_BYTES and self._opening == 1:
+                job.run()
+                self._finished(job)
+            else:
+                self._submit(job)
+
+    def _opened(self, buffer: bytearray) -> None:
+        self._opening -= 1
+        self._spare.append(buffer)
+        self._spare_back.set()
+
+    # -- sending -------------------------------------------------------------------------------------------
+
+    async def _write(self) -> None:
+        session, link = self._session, self.link
+        while True:
+            control = session.control_frame(link, self._clock())
+            if control is not None:
+                await self.frames.write_raw(control)
+                continue
+            self._plan()
+            if self._ready:
+                filled, buffer = self._ready.popleft()
+                frame = session.bulk_frame(link, filled, memoryview(buffer), self._clock())
+                if frame is not None:
+                    await self.frames.write_raw(frame)
+                self._free.append(buffer)
+                continue
+            self._wake.clear()
+            await self._wake.wait()
+
+    def _plan(self) -> None:
+        while self._free:
+            plan = self._session.plan(self.link, self._clock())
+            if plan is None:
+                return
+            buffer = self._buffer_for(plan)
+            job = self._session.fill_job(self.link, plan, memoryview(buffer))
+            job.after = lambda job=job, buffer=buffer: self._filled(job, buffer)
+            self._submit(job)
+
+    def _buffer_for(self, plan: Plan) -> bytearray:
+        buffer = self._free.pop()
+        capacity = SendPipeline.frame_capacity(plan)
+        return buffer if len(buffer) >= capacity else bytearray(capacity)
+
+    def _filled(self, job: Job, buffer: bytearray) -> None:
+        if job.error is not None:
+            self._free.append(buffer)
+            return
+        self._ready.append((job.result, buffer))
+        self.wake()
+
+    # -- the end -------------------------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """Return whether everything that the session gave has been handed to the transport."""
+        return not self._ready
+
+    async def close(self) -> None:
+        """Stop both tasks, deliver what the transport accepted within its bound, close it."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            if not self.link.lost:
+                await self.frames.transport.finish()
+            await self.frames.transport.close()
+        except NetError:
+            self.frames.transport.abort()

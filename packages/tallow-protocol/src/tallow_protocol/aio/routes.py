@@ -1,0 +1,370 @@
+"""Routes: how a sender is found and how a receiver finds it, until both have proved the code.
+
+A route gives one established handshake after another; whoever runs the session says when it began, so that
+the room or the listener is closed for others. The guess budget of a code is one, whatever the route.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from tallow_net import (
+    LeaveReason,
+    NetError,
+    RelayNotice,
+    RelayReconnecting,
+    RelayWaiting,
+    Side,
+    signaling,
+)
+from tallow_net.limits import PAIR_IN_FLIGHT_BYTES, PLAIN_FRAME_BYTES
+from tallow_net.relay.client import RelayClient
+from tallow_net.signaling import Join
+from tallow_net.transport.frames import FrameStream
+from tallow_net.transport.interface import TransportChoice, TransportKind
+
+from tallow_protocol.aio.attempt import agree_as_receiver, agree_as_sender, retire
+from tallow_protocol.aio.failures import as_protocol_errors
+from tallow_protocol.core.codes import AbortCode
+from tallow_protocol.errors import (
+    CodeBurnedError,
+    PeerLeftError,
+    ProtocolError,
+    ViolationError,
+    WrongCodeError,
+)
+from tallow_protocol.events import PathKind, RelayTrouble, ServerNotice, WrongCode
+from tallow_protocol.limits import REPLY_WAIT_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tallow_net import KnownRelays, RelayAddress, RelayEvent, Transport
+    from tallow_net.transport.listener import Listener
+
+    from tallow_protocol.code import Code
+    from tallow_protocol.core.budget import GuessBudget
+    from tallow_protocol.core.keyschedule import SessionKeys
+    from tallow_protocol.events import Event
+
+__all__ = [
+    "LEASE_BYTES",
+    "DirectReceiverRoute",
+    "ListeningRoute",
+    "Met",
+    "ReceiverRoute",
+    "RelayReceiverRoute",
+    "RelaySenderRoute",
+    "SenderRoute",
+    "relay_client",
+    "relay_events",
+]
+
+WIRE_VERSION = 1
+STRANGERS = 8
+"""Connections to a listening sender that have not sent their Reply; one more is told that the code is in use."""
+
+CONNECT_S = 20.0
+LEASE_BYTES = 16
+
+_RELAY_PATHS = {TransportKind.QUIC: PathKind.RELAY_QUIC, TransportKind.TLS: PathKind.RELAY_TCP}
+_DIRECT_PATHS = {TransportKind.QUIC: PathKind.DIRECT_QUIC, TransportKind.TCP: PathKind.DIRECT_TCP}
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """Both sides proved the code over `frames`; what follows there is sealed."""
+
+    frames: FrameStream
+    path: PathKind
+    keys: SessionKeys
+    in_flight_bytes: int
+    sas_nonce: bytes | None = None
+    sas_commitment: bytes | None = None
+
+
+class SenderRoute(Protocol):
+    """How A waits."""
+
+    async def next(self) -> Met:
+        """Wait for a receiver that knows the code. Raises CodeBurnedError after the third wrong one."""
+
+    async def began(self) -> None:
+        """Close the room or the listener: the session has begun."""
+
+    async def close(self) -> None:
+        """Stop waiting."""
+
+
+class ReceiverRoute(Protocol):
+    """How B comes."""
+
+    async def next(self) -> Met:
+        """Reach the sender and prove the code."""
+
+    async def close(self) -> None:
+        """Release what the route holds."""
+
+
+def _wrong(error: WrongCodeError, budget: GuessBudget, on_event: Callable[[Event], None]) -> None:
+    """Show a wrong guess; raise when it was the last."""
+    on_event(WrongCode(error.left))
+    if budget.burned:
+        raise CodeBurnedError from None
+
+
+class RelaySenderRoute:
+    """A stands in its room at a relay."""
+
+    def __init__(
+        self,
+        relay: RelayClient,
+        code: Code,
+        lease: bytes,
+        budget: GuessBudget,
+        on_event: Callable[[Event], None],
+    ) -> None:
+        self._relay = relay
+        self._code = code
+        self._lease = lease
+        self._budget = budget
+        self._on_event = on_event
+        self._farewell: asyncio.Task[None] | None = None
+
+    async def next(self) -> Met:
+        """Wait in the room; a stranger who fails costs a guess, everybody else nothing."""
+        while True:
+            leg = await self._relay.meet(self._code.room_id, Side.A, self._lease, wait=True)
+            reason: AbortCode | None = None
+            try:
+                established = await agree_as_sender(leg.frames, self._code, self._budget)
+            except WrongCodeError as error:
+                await retire(leg.frames, AbortCode.BURNED if self._budget.burned else AbortCode.WRONG_CODE)
+                if self._budget.burned:
+                    await self._relay.leave(self._code.room_id, self._lease, LeaveReason.BURNED)
+                _wrong(error, self._budget, self._on_event)
+                continue
+            except (ProtocolError, NetError) as error:
+                if isinstance(error, ViolationError):
+                    reason = AbortCode.of(error)
+                await retire(leg.frames, reason)
+                continue
+            path = _RELAY_PATHS[leg.kind]
+            return Met(leg.frames, path, established.keys, leg.in_flight_limit, sas_nonce=established.r_a)
+
+    async def began(self) -> None:
+        """Tell the relay, in the background, that the code is spent."""
+        if self._farewell is None:
+            leave = self._relay.leave(self._code.room_id, self._lease, LeaveReason.SPENT)
+            self._farewell = asyncio.create_task(leave)
+
+    async def close(self) -> None:
+        """Finish telling the relay; leave the room where nothing began."""
+        if self._farewell is None:
+            await self._relay.leave(self._code.room_id, self._lease, LeaveReason.LEFT)
+        else:
+            await self._farewell
+
+
+class ListeningRoute:
+    """A listens itself, on TCP, QUIC or both, one number for both."""
+
+    def __init__(
+        self, listener: Listener, code: Code, budget: GuessBudget, on_event: Callable[[Event], None]
+    ) -> None:
+        self._listener = listener
+        self._code = code
+        self._budget = budget
+        self._on_event = on_event
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._met: asyncio.Queue[Met | ProtocolError] = asyncio.Queue()
+        self._unanswered = 0
+        self._taken = False
+        self._accepting = asyncio.create_task(self._accept())
+
+    async def _accept(self) -> None:
+        with contextlib.suppress(NetError):  # the listener was closed
+            while True:
+                transport = await self._listener.accept()
+                task = asyncio.create_task(self._serve(transport))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, transport: Transport) -> None:
+        frames = FrameStream(transport, limit=PLAIN_FRAME_BYTES)
+        if self._unanswered >= STRANGERS or self._taken:
+            await retire(frames, AbortCode.IN_USE)
+            return
+        self._unanswered += 1
+        try:
+            if not await self._joined(frames):
+                transport.abort()
+                return
+            established = await agree_as_sender(frames, self._code, self._budget)
+        except WrongCodeError as error:
+            await self._refuse(frames, error)
+        except (ProtocolError, NetError) as error:
+            await retire(frames, AbortCode.of(error) if isinstance(error, ProtocolError) else None)
+        except asyncio.CancelledError:
+            transport.abort()
+            raise
+        else:
+            if self._taken:
+                await retire(frames, AbortCode.IN_USE)
+                return
+            self._taken = True
+            path = _DIRECT_PATHS[transport.kind]
+            met = Met(frames, path, established.keys, PAIR_IN_FLIGHT_BYTES, sas_nonce=established.r_a)
+            self._met.put_nowait(met)
+        finally:
+            self._unanswered -= 1
+
+    async def _joined(self, frames: FrameStream) -> bool:
+        """Return whether the connection asks for our room; anything else is closed without an answer."""
+        try:
+            async with asyncio.timeout(REPLY_WAIT_S):
+                body = await frames.read()
+            join = signaling.decode(body) if body else None
+            return isinstance(join, Join) and join.side is Side.B and join.room_ids == (self._code.room_id,)
+        except (NetError, TimeoutError):
+            return False
+
+    async def _refuse(self, frames: FrameStream, error: WrongCodeError) -> None:
+        burned = self._budget.burned
+        await retire(frames, AbortCode.BURNED if burned else AbortCode.WRONG_CODE)
+        try:
+            _wrong(error, self._budget, self._on_event)
+        except CodeBurnedError as end:
+            self._met.put_nowait(end)
+
+    async def next(self) -> Met:
+        """Wait for a receiver; an attempt that ended before its session began frees the place."""
+        self._taken = False
+        met = await self._met.get()
+        if isinstance(met, ProtocolError):
+            raise met
+        return met
+
+    async def began(self) -> None:
+        """Listen no more; who is still talking is told."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop listening and drop strangers."""
+        self._accepting.cancel()
+        await self._listener.close()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(self._accepting, *self._tasks, return_exceptions=True)
+
+
+class _Attempts:
+    """B's rule: an Abort ends it, a bare end after our Reply is tried again up to the third Reply."""
+
+    def __init__(self, code: Code, budget: GuessBudget) -> None:
+        self._code = code
+        self._budget = budget
+        self._silent = 0
+
+    async def over(self, frames: FrameStream, path: PathKind, in_flight_bytes: int) -> Met | None:
+        """Return the established handshake, or None where another attempt is allowed."""
+        left = self._budget.left
+        try:
+            established = await agree_as_receiver(frames, self._code, self._budget)
+        except (PeerLeftError, NetError):
+            await frames.transport.close()
+            if self._budget.burned:
+                raise CodeBurnedError(
+                    "three connections ended after this side answered; somebody between may be guessing at the code"
+                ) from None
+            self._silent += self._budget.left == left
+            if self._silent > 2:
+                raise PeerLeftError("the sender's side ended the connection three times") from None
+            return None
+        except ProtocolError as error:
+            await retire(frames, AbortCode.of(error) if isinstance(error, ViolationError) else None)
+            raise
+        return Met(frames, path, established.keys, in_flight_bytes, sas_commitment=established.sas_commit)
+
+
+class RelayReceiverRoute:
+    """B asks a relay for the sender."""
+
+    def __init__(self, relay: RelayClient, code: Code, budget: GuessBudget) -> None:
+        self._relay = relay
+        self._code = code
+        self._attempts = _Attempts(code, budget)
+        self._lease = secrets.token_bytes(LEASE_BYTES)
+
+    async def next(self) -> Met:
+        """Meet A in its room; raises NoSuchCodeError where nobody sends under this code."""
+        while True:
+            with as_protocol_errors():
+                leg = await self._relay.meet(self._code.room_id, Side.B, self._lease, wait=False)
+            met = await self._attempts.over(leg.frames, _RELAY_PATHS[leg.kind], leg.in_flight_limit)
+            if met is not None:
+                return met
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+class DirectReceiverRoute:
+    """B dials the sender."""
+
+    def __init__(
+        self, host: str, port: int, choice: TransportChoice, code: Code, budget: GuessBudget
+    ) -> None:
+        self._place = host, port
+        self._choice = choice
+        self._code = code
+        self._attempts = _Attempts(code, budget)
+
+    async def next(self) -> Met:
+        """Dial, ask for the room, prove the code."""
+        from tallow_net.transport.negotiate import connect_direct
+
+        while True:
+            with as_protocol_errors():
+                transport = await connect_direct(*self._place, choice=self._choice, timeout_s=CONNECT_S)
+                frames = FrameStream(transport, limit=PLAIN_FRAME_BYTES)
+                await frames.write(signaling.encode(Join(WIRE_VERSION, (self._code.room_id,), Side.B)))
+            met = await self._attempts.over(frames, _DIRECT_PATHS[transport.kind], PAIR_IN_FLIGHT_BYTES)
+            if met is not None:
+                return met
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def relay_events(
+    on_event: Callable[[Event], None], waiting: Callable[[], None]
+) -> Callable[[RelayEvent], None]:
+    """Return what turns a relay client's events into ours; `waiting` is called once the room is ours."""
+
+    def take(event: RelayEvent) -> None:
+        match event:
+            case RelayWaiting():
+                waiting()
+            case RelayReconnecting():
+                on_event(RelayTrouble(event.in_s))
+            case RelayNotice():
+                on_event(ServerNotice(event.text))
+            case _:
+                pass
+
+    return take
+
+
+def relay_client(
+    addresses: Sequence[RelayAddress],
+    choice: TransportChoice,
+    known: KnownRelays,
+    on_event: Callable[[RelayEvent], None],
+) -> RelayClient:
+    """Return a client of the given relays."""
+    return RelayClient(addresses, transport=choice, known=known, on_event=on_event, max_connect_s=CONNECT_S)

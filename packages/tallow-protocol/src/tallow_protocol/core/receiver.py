@@ -1,0 +1,307 @@
+"""ReceiverRole: what side B does with a session. Show the offer, wait for the yes, store, verify, say Done."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from tallow_net import PeerText
+
+from tallow_protocol.core.codes import CloseCode
+from tallow_protocol.core.jobs import Job
+from tallow_protocol.core.manifest import FileManifest, verify_manifest
+from tallow_protocol.core.messages import (
+    Accept,
+    Done,
+    EntryKind,
+    FileDone,
+    Manifest,
+    Message,
+    Offer,
+    Received,
+    Refuse,
+)
+from tallow_protocol.core.receiving import ReceivePipeline, Stored
+from tallow_protocol.core.records import ChunkHeader, PackHeader
+from tallow_protocol.core.state import TransferState
+from tallow_protocol.errors import (
+    IntegrityError,
+    MisuseError,
+    ProtocolError,
+    RefusedError,
+    UnexpectedMessageError,
+    ViolationError,
+)
+from tallow_protocol.events import (
+    OfferedEntry,
+    OfferedKind,
+    OfferReceived,
+    TransferDone,
+    TransferProgress,
+    TransferStarted,
+)
+from tallow_protocol.limits import OFFER_ENTRIES, OFFER_PARTS, RECEIVED_RANGES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tallow_crypto import Fingerprint
+
+    from tallow_protocol.core.messages import Entry
+    from tallow_protocol.core.receiving import Sink
+    from tallow_protocol.core.records import Header
+    from tallow_protocol.core.sending import Filled, Plan
+    from tallow_protocol.core.session import Link, Session
+
+__all__ = ["ReceiverRole", "SinkPort"]
+
+_KINDS = {
+    EntryKind.FILE: OfferedKind.FILE,
+    EntryKind.FOLDER: OfferedKind.FOLDER,
+    EntryKind.LINK: OfferedKind.LINK,
+}
+
+
+class SinkPort(Protocol):
+    """Where the gate to the disk comes from."""
+
+    def check(self, entries: Sequence[Entry]) -> None:
+        """Refuse an offer whose names cannot be written; raises BadNameError. Touches no disk."""
+
+    def open(self) -> Sink:
+        """Open the output directory; raises NotWritableError or NoSpaceError."""
+
+
+class ReceiverRole:
+    """Receives one offer into one sink."""
+
+    def __init__(self, sinks: SinkPort, own: Fingerprint) -> None:
+        self._sinks = sinks
+        self._own = own
+        self._entries: list[Entry] = []
+        self._parts = 0
+        self._manifest = FileManifest()
+        self._offer_whole = False
+        self._answered = False
+        self._pipeline: ReceivePipeline | None = None
+        self._started_at: float | None = None
+        self._last_byte_at = 0.0
+        self._owed: deque[tuple[int, int, int]] = deque()
+        self._signed: Manifest | None = None
+        self._finishing = False
+
+    def started(self, session: Session, now: float) -> None:
+        """Wait for the offer."""
+
+    def authenticated(self, session: Session, now: float) -> None:
+        """Wait on: the offer follows."""
+
+    def confirmed(self, session: Session, now: float) -> None:
+        """Show an offer that waited for the digits."""
+        del now
+        if self._offer_whole:
+            self._show(session)
+
+    def message(self, session: Session, message: Message, now: float) -> None:
+        """Take the offer, the ends of files and the manifest."""
+        match message:
+            case Offer() if not self._offer_whole:
+                self._take_part(session, message, now)
+            case FileDone() if self._pipeline is not None and self._started_at is not None:
+                pipeline = self._pipeline
+                session.add_job(
+                    Job(lambda: pipeline.file_done(message), lambda job, at: self._step(session, job, at))
+                )
+            case Manifest() if self._started_at is not None and self._signed is None:
+                self._signed = message
+                session.machine.to(TransferState.FINISHING)
+                self._finish_if_complete(session)
+            case _:
+                raise UnexpectedMessageError(
+                    f"the sender sent {type(message).__name__} while the transfer was {session.machine.state.value}"
+                )
+
+    # -- the offer -----------------------------------------------------------------------------------------
+
+    def _take_part(self, session: Session, part: Offer, now: float) -> None:
+        if part.part != self._parts or self._parts >= OFFER_PARTS:
+            raise ViolationError("The parts of the offer came out of order.")
+        if len(self._entries) + len(part.entries) > OFFER_ENTRIES:
+            raise ViolationError("The offer has too many entries.")
+        self._parts += 1
+        self._manifest.add_offer(part)
+        self._entries.extend(part.entries)
+        if not part.last:
+            return
+        self._offer_whole = True
+        session.machine.to(TransferState.OFFERING)
+        try:
+            self._sinks.check(self._entries)
+        except ProtocolError as error:
+            self._refuse(session, error, now)
+            return
+        if not session.awaits_confirmation:
+            self._show(session)
+
+    def _show(self, session: Session) -> None:
+        shown = tuple(
+            OfferedEntry(
+                PeerText(entry.path),
+                _KINDS[entry.kind],
+                entry.size,
+                entry.mode,
+                None if entry.target is None else PeerText(entry.target),
+            )
+            for entry in self._entries
+        )
+        files = sum(entry.kind is EntryKind.FILE for entry in self._entries)
+        session.emit(OfferReceived(shown, files, sum(entry.size or 0 for entry in self._entries)))
+
+    def accept(self, session: Session, now: float) -> None:
+        """Take the user's yes: check the disk, then tell the sender."""
+        if not self._offer_whole or self._answered or session.awaits_confirmation:
+            raise MisuseError("no offer waits for an answer")
+        self._answered = True
+        del now
+        session.add_job(Job(self._begin, lambda job, at: self._begun(session, job, at)))
+
+    def _begin(self) -> ReceivePipeline:
+        sink = self._sinks.open()
+        pipeline = ReceivePipeline(self._entries, sink)
+        try:
+            pipeline.begin()
+        except ProtocolError:
+            pipeline.close()
+            raise
+        self._pipeline = pipeline
+        return pipeline
+
+    def _begun(self, session: Session, job: Job, now: float) -> None:
+        if session.error is not None:
+            return
+        if job.error is not None:
+            if isinstance(job.error, ProtocolError):
+                self._refuse(session, job.error, now)
+            else:
+                session.fail(job.error, now)
+            return
+        pipeline: ReceivePipeline = job.result
+        self._started_at = self._last_byte_at = now
+        session.machine.to(TransferState.TRANSFERRING)
+        session.send(Accept(None))
+        session.emit(TransferStarted(pipeline.files, pipeline.total_bytes))
+
+    def refuse(self, session: Session, now: float, *, unattended: bool = False) -> None:
+        """Take the user's no."""
+        if not self._offer_whole or self._answered:
+            raise MisuseError("no offer waits for an answer")
+        self._refuse(session, RefusedError("the offer was refused"), now, unattended=unattended)
+
+    def _refuse(
+        self, session: Session, error: ProtocolError, now: float, *, unattended: bool = False
+    ) -> None:
+        self._answered = True
+        code = CloseCode.UNATTENDED if unattended else CloseCode.of(error)
+        session.send(Refuse(code))
+        session.fail(error, now, notify=False)
+
+    # -- data ----------------------------------------------------------------------------------------------
+
+    def store(self, header: Header, body: memoryview) -> object:
+        """Verify and write; runs in the worker."""
+        if self._pipeline is None or not isinstance(header, ChunkHeader | PackHeader):
+            raise UnexpectedMessageError
+        return self._pipeline.store(header, body)
+
+    def stored(self, session: Session, outcome: object, now: float) -> None:
+        """Owe the sender an acknowledgement, show progress."""
+        if isinstance(outcome, Stored):
+            self._owe(outcome.ranges)
+            if outcome.new_bytes:
+                self._last_byte_at = now
+        self._after(session)
+
+    def _owe(self, ranges: Sequence[tuple[int, int, int]]) -> None:
+        for file, first, count in ranges:
+            if self._owed:
+                last_file, last_first, last_count = self._owed[-1]
+                if last_file == file and last_first + last_count == first:
+                    self._owed[-1] = file, last_first, last_count + count
+                    continue
+            self._owed.append((file, first, count))
+
+    def _step(self, session: Session, job: Job, now: float) -> None:
+        if job.error is not None:
+            session.fail(job.error, now)
+            return
+        self._after(session)
+
+    def _after(self, session: Session) -> None:
+        pipeline = self._pipeline
+        if pipeline is None or session.error is not None:
+            return
+        session.emit(
+            TransferProgress(pipeline.stored_bytes, pipeline.total_bytes, pipeline.files_done, pipeline.files)
+        )
+        self._finish_if_complete(session)
+
+    def _finish_if_complete(self, session: Session) -> None:
+        pipeline, signed, peer = self._pipeline, self._signed, session.peer
+        if pipeline is None or signed is None or peer is None or self._finishing or not pipeline.complete:
+            return
+        self._finishing = True
+
+        def work() -> None:
+            for file, root in pipeline.roots.items():
+                self._manifest.add_root(file, root)
+            verify_manifest(signed, peer, session.keys.transcript_hash, self._own, self._manifest.digest())
+            pipeline.finish()
+
+        session.add_job(Job(work, lambda job, now: self._finished(session, job, now)))
+
+    def _finished(self, session: Session, job: Job, now: float) -> None:
+        if job.error is not None:
+            error: ProtocolError | None = None
+            if isinstance(job.error, IntegrityError):
+                names = ", ".join(str(PeerText(entry.path)) for entry in self._entries[:3])
+                error = IntegrityError(f"{job.error}; do not trust what was written: {names}")
+            session.fail(error or job.error, now)
+            return
+        pipeline = self._pipeline
+        if pipeline is None or session.error is not None:
+            return
+        seconds = (self._last_byte_at if pipeline.total_bytes else now) - (self._started_at or now)
+        session.send(Done(pipeline.files, pipeline.total_bytes))
+        session.complete(now)
+        session.emit(TransferDone(pipeline.files, pipeline.total_bytes, max(seconds, 0.0)))
+
+    def before_control(self, session: Session) -> None:
+        """Say in few messages what was written since."""
+        while self._owed:
+            count = min(len(self._owed), RECEIVED_RANGES)
+            session.send_passing(Received(tuple(self._owed.popleft() for _ in range(count))))
+
+    def plan(self, link: Link, now: float) -> Plan | None:
+        """Return None: a receiver has no bulk to send."""
+        del link, now
+        return None
+
+    def fill(self, plan: Plan, buffer: memoryview) -> Filled:
+        """Never called: there is no plan."""
+        raise UnexpectedMessageError
+
+    def filled(self, session: Session, filled: Filled, now: float) -> None:
+        """Never called: there is no plan."""
+
+    def lost(self, link: Link) -> None:
+        """Nothing of ours was on its way."""
+
+    def oldest_sent_at(self, link: Link) -> float | None:
+        """Return None: nothing of ours waits for an acknowledgement of bulk."""
+        del link
+        return None
+
+    def close(self) -> None:
+        """Remove what is unfinished; whole files stay."""
+        if self._pipeline is not None:
+            self._pipeline.close()

@@ -1,0 +1,164 @@
+"""SenderRole: what side A does with a session. Offer, then data on a yes, then the signed manifest, then Done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tallow_protocol.core.manifest import FileManifest, sign_manifest
+from tallow_protocol.core.messages import Accept, Done, Message, Received, Refuse, split_offer
+from tallow_protocol.core.state import TransferState
+from tallow_protocol.errors import IntegrityError, UnexpectedMessageError
+from tallow_protocol.events import TransferDone, TransferProgress, TransferStarted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tallow_crypto import IdentityKeyPair
+
+    from tallow_protocol.core.messages import Entry
+    from tallow_protocol.core.records import Header
+    from tallow_protocol.core.sending import Filled, Plan, SendPipeline
+    from tallow_protocol.core.session import Link, Session
+
+__all__ = ["SenderRole"]
+
+ROOM_TO_BEGIN_FILES = 128
+"""No new file is begun while the receiver has fewer free places than this for FileDone messages."""
+
+FILE_DONES_QUEUED = 16
+"""FileDone messages given to the session at a time, so that its queue stays short."""
+
+
+class SenderRole:
+    """Sends one list of entries through a `SendPipeline`."""
+
+    def __init__(self, entries: Sequence[Entry], pipeline: SendPipeline, identity: IdentityKeyPair) -> None:
+        self._entries = entries
+        self._pipeline = pipeline
+        self._identity = identity
+        self._manifest = FileManifest()
+        self._offered = False
+        self._accepted_at: float | None = None
+        self._manifest_sent = False
+        self._last_byte_at = 0.0
+
+    def started(self, session: Session, now: float) -> None:
+        """Offer with the Confirm, unless our user wants to compare digits first."""
+        del now
+        if not session.awaits_confirmation:
+            self._offer(session)
+
+    def authenticated(self, session: Session, now: float) -> None:
+        """Take note that the offer is on its way to somebody who is there."""
+        del now
+        if self._offered:
+            session.machine.to(TransferState.OFFERING)
+
+    def confirmed(self, session: Session, now: float) -> None:
+        """Send the offer that waited for the digits."""
+        del now
+        self._offer(session)
+        session.machine.to(TransferState.OFFERING)
+
+    def _offer(self, session: Session) -> None:
+        for part in split_offer(self._entries):
+            self._manifest.add_offer(part)
+            session.send(part)
+        self._offered = True
+
+    def message(self, session: Session, message: Message, now: float) -> None:
+        """Take the receiver's answer, its acknowledgements and its end."""
+        match message:
+            case Accept() if self._offered and self._accepted_at is None:
+                self._accepted_at = self._last_byte_at = now
+                self._pipeline.accept(message.ranges)
+                session.machine.to(TransferState.TRANSFERRING)
+                session.emit(TransferStarted(self._pipeline.files, self._pipeline.total_bytes))
+                self._advance(session)
+            case Refuse() if self._offered and self._accepted_at is None:
+                session.fail(message.code.error(), now, notify=False)
+            case Received() if self._accepted_at is not None:
+                before = self._pipeline.acknowledged_bytes
+                self._pipeline.acknowledged(message.ranges, now)
+                if self._pipeline.acknowledged_bytes != before:
+                    self._last_byte_at = now
+                session.emit(self._progress())
+                self._advance(session)
+            case Done() if self._manifest_sent:
+                self._done(session, message, now)
+            case _:
+                raise UnexpectedMessageError(
+                    f"the receiver sent {type(message).__name__} while the transfer was {session.machine.state.value}"
+                )
+
+    def _done(self, session: Session, message: Done, now: float) -> None:
+        pipeline = self._pipeline
+        if (message.files, message.bytes) != (pipeline.files, pipeline.total_bytes):
+            raise IntegrityError("the receiver counts other files or bytes than were sent")
+        seconds = (self._last_byte_at if pipeline.total_bytes else now) - (self._accepted_at or now)
+        session.complete(now)
+        session.emit(TransferDone(pipeline.files, pipeline.total_bytes, max(seconds, 0.0)))
+
+    def _progress(self) -> TransferProgress:
+        pipeline = self._pipeline
+        return TransferProgress(
+            pipeline.acknowledged_bytes, pipeline.total_bytes, pipeline.files_done, pipeline.files
+        )
+
+    def _advance(self, session: Session) -> None:
+        """Give the session what the receiver is owed: FileDone for whole files, the manifest after the last."""
+        if session.error is not None or self._accepted_at is None:
+            return
+        self._pipeline.hold_new_files = session.control_room < ROOM_TO_BEGIN_FILES
+        while session.control_room > FILE_DONES_QUEUED and (done := self._pipeline.file_done()) is not None:
+            session.send(done)
+        if self._manifest_sent or not self._pipeline.all_hashed or self._pipeline.owes_file_done:
+            return
+        if session.peer is None:
+            return
+        for file, root in self._pipeline.roots.items():
+            self._manifest.add_root(file, root)
+        digest = self._manifest.digest()
+        receiver = session.peer.fingerprint
+        session.send(sign_manifest(self._identity, session.keys.transcript_hash, receiver, digest))
+        self._manifest_sent = True
+        session.machine.to(TransferState.FINISHING)
+
+    def before_control(self, session: Session) -> None:
+        """Look whether acknowledgements made room for what waits."""
+        self._advance(session)
+
+    def plan(self, link: Link, now: float) -> Plan | None:
+        """Return what to read next for this link."""
+        if self._accepted_at is None:
+            return None
+        return self._pipeline.plan(link.ident, now)
+
+    def fill(self, plan: Plan, buffer: memoryview) -> Filled:
+        """Read, hash and compress; runs in the worker."""
+        return self._pipeline.fill(plan, buffer)
+
+    def filled(self, session: Session, filled: Filled, now: float) -> None:
+        """Take the digests; a whole file gets its FileDone."""
+        del now
+        self._pipeline.filled(filled)
+        self._advance(session)
+
+    def store(self, header: Header, body: memoryview) -> object:
+        """Refuse bulk: only the sender sends it."""
+        raise UnexpectedMessageError
+
+    def stored(self, session: Session, outcome: object, now: float) -> None:
+        """Never called: `store` always raises."""
+
+    def lost(self, link: Link) -> None:
+        """Queue again what was on its way on this link."""
+        self._pipeline.lost(link.ident)
+
+    def oldest_sent_at(self, link: Link) -> float | None:
+        """Return when the oldest unacknowledged record on this link was planned."""
+        return self._pipeline.oldest_sent_at(link.ident)
+
+    def close(self) -> None:
+        """Close the sources."""
+        self._pipeline.close()

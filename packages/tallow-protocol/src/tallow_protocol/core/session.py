@@ -1,0 +1,507 @@
+"""Session: everything between two peers after the handshake, over any number of connections.
+
+Pure: frames and `now` (monotonic seconds) in, frames and events out. The shell owns sockets and threads and asks, in
+this order, as often as it likes: `incoming` with a frame, `run` the job it gives (anywhere, in order per
+connection), `Job.finish`; `take_jobs` and the same; `control_frame` and `plan`/`fill_job`/`bulk_frame` for what to
+send on a connection; `tick` at `next_deadline`. What a sender or a receiver does with messages is its role's.
+
+The end of a connection means nothing to a session: unacknowledged control messages and chunks go again, sealed anew,
+on the next one. A record that does not open ends its connection; a message that breaks the protocol ends the session.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from tallow_crypto import AuthenticationError, CryptoError, RecordOpener, RecordSealer
+from tallow_net import Side
+
+from tallow_protocol.core.attach import AttachAcceptor, AttachedConnection, AttachOpener, first_number
+from tallow_protocol.core.auth import check_auth, make_auth
+from tallow_protocol.core.codes import CloseCode
+from tallow_protocol.core.control import ControlChannel
+from tallow_protocol.core.jobs import Job
+from tallow_protocol.core.messages import (
+    Auth,
+    Cancel,
+    Message,
+    Ping,
+    TallowCodec,
+)
+from tallow_protocol.core.records import ControlHeader, control_record, parse_record
+from tallow_protocol.core.state import TransferState, TransferStateMachine
+from tallow_protocol.errors import (
+    AuthError,
+    CancelledByUserError,
+    MisuseError,
+    NotVerifiedError,
+    PeerLeftError,
+    ProtocolError,
+    RecordError,
+    UnexpectedMessageError,
+)
+from tallow_protocol.events import PeerIdentified, VerificationNeeded
+from tallow_protocol.limits import DONE_WAIT_S, PING_AFTER_S, SILENCE_S
+
+if TYPE_CHECKING:
+    from tallow_crypto import IdentityKeyPair, IdentityPublicKey
+
+    from tallow_protocol.core.keyschedule import SessionKeys
+    from tallow_protocol.core.records import Header
+    from tallow_protocol.core.sending import Filled, Plan
+    from tallow_protocol.events import Event
+
+__all__ = ["Link", "Role", "Session"]
+
+FAREWELL_S = 2.0
+"""How long the news of a failure may take to leave before the connections are closed anyway."""
+
+
+class Link:
+    """One connection of a session: its number, its keys, its times. Made by the session alone."""
+
+    __slots__ = (
+        "attached",
+        "ident",
+        "last_received",
+        "last_sent",
+        "lost",
+        "number",
+        "opener",
+        "proven",
+        "sealer",
+    )
+
+    def __init__(
+        self,
+        ident: int,
+        number: int,
+        sealer: RecordSealer,
+        opener: RecordOpener,
+        now: float,
+        *,
+        proven: bool,
+        attached: AttachedConnection | None,
+    ) -> None:
+        self.ident = ident
+        self.number = number
+        self.sealer = sealer
+        self.opener = opener
+        self.attached = attached
+        self.proven = proven
+        self.lost = False
+        self.last_sent = now
+        self.last_received = now
+
+    def __repr__(self) -> str:
+        return f"Link(number={self.number}, lost={self.lost})"
+
+
+class Role(Protocol):
+    """What makes a session a sender's or a receiver's."""
+
+    def started(self, session: Session, now: float) -> None:
+        """Begin; our Auth is queued, the peer's has not come."""
+
+    def authenticated(self, session: Session, now: float) -> None:
+        """Go on: the peer showed its identity."""
+
+    def confirmed(self, session: Session, now: float) -> None:
+        """Go on: the user compared the digits and said yes."""
+
+    def message(self, session: Session, message: Message, now: float) -> None:
+        """Take one control message, in order."""
+
+    def store(self, header: Header, body: memoryview) -> object:
+        """Do the heavy part of a bulk record; runs in the worker."""
+
+    def stored(self, session: Session, outcome: object, now: float) -> None:
+        """Take its outcome."""
+
+    def before_control(self, session: Session) -> None:
+        """Queue what is better said in one message than in many."""
+
+    def plan(self, link: Link, now: float) -> Plan | None:
+        """Return what bulk goes next on this link."""
+
+    def fill(self, plan: Plan, buffer: memoryview) -> Filled:
+        """Make its record; runs in the worker."""
+
+    def filled(self, session: Session, filled: Filled, now: float) -> None:
+        """Take note of it."""
+
+    def lost(self, link: Link) -> None:
+        """Take back what was on its way on this link."""
+
+    def oldest_sent_at(self, link: Link) -> float | None:
+        """Return when the oldest unacknowledged bulk record on this link was planned."""
+
+    def close(self) -> None:
+        """Release files; runs in the worker."""
+
+
+class Session:
+    """One session of side A (the sender) or B (the receiver). Calls may not overlap; jobs may run elsewhere."""
+
+    def __init__(
+        self,
+        *,
+        side: Side,
+        keys: SessionKeys,
+        identity: IdentityKeyPair,
+        role: Role,
+        verify: bool,
+        now: float,
+        machine: TransferStateMachine | None = None,
+        sas_nonce: bytes | None = None,
+        sas_commitment: bytes | None = None,
+        epoch_shift: int = 14,
+    ) -> None:
+        """`sas_nonce` is the 32 bytes that A's Hello committed to, `sas_commitment` those 32 that B got there.
+
+        `machine` is the transfer's, which outlives an attempt whose session never began.
+        """
+        if (sas_nonce is None) is (side is Side.A) or (sas_commitment is None) is (side is Side.B):
+            raise MisuseError("the sender gives the nonce behind its commitment, the receiver the commitment")
+        self.side = side
+        self.keys = keys
+        self.role = role
+        self.machine = machine or TransferStateMachine()
+        self.error: ProtocolError | None = None
+        self.peer: IdentityPublicKey | None = None
+        self._verify = verify
+        self._sas_nonce = sas_nonce
+        self._sas_commitment = sas_commitment
+        self._must_confirm = verify
+        self._epoch_shift = epoch_shift
+        self._codec = TallowCodec()
+        self._control = ControlChannel()
+        self._links: dict[int, Link] = {}
+        self._next_ident = 0
+        self._next_number = first_number(side)
+        self._acceptor = AttachAcceptor(keys, Side.B if side is Side.A else Side.A)
+        self._jobs: deque[Job] = deque()
+        self._events: deque[Event] = deque()
+        self._ends_at: float | None = None
+        self._last_loss: ProtocolError | None = None
+        self._ended = False
+        if self.machine.state is TransferState.IDLE:
+            self.machine.to(TransferState.CONNECTING)
+        self.machine.to(TransferState.NEGOTIATING)
+        self.send(make_auth(identity, side, keys.transcript_hash, r_a=sas_nonce, verify=verify))
+        role.started(self, now)
+
+    # -- connections ---------------------------------------------------------------------------------------
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """Return the connections that are not lost."""
+        return tuple(self._links.values())
+
+    def first_link(self, now: float) -> Link:
+        """Return connection 0, which carried the handshake.
+
+        For A it is proven by B's first record; B has confirm_A already.
+        """
+        return self._link(
+            AttachedConnection(0, self.keys.nonce_a, self.keys.nonce_b), now, proven=self.side is Side.B
+        )
+
+    def open_link(self, nonce: bytes) -> AttachOpener:
+        """Return the next attempt of ours to attach a connection; `nonce` is 32 fresh random bytes."""
+        return AttachOpener(self.keys, self._next_number, nonce)
+
+    def opened_link(self, opener: AttachOpener, ack: bytes, now: float) -> Link:
+        """Take the answer to an Attach; the first record that we send on the link completes it.
+
+        Raises AttachError where the answer does not verify: the number may be tried again.
+        """
+        attached = opener.receive_ack(ack)
+        self._next_number = max(self._next_number, attached.number + 2)
+        link = self._link(attached, now, proven=True)
+        self._control.queue_passing(b"")
+        return link
+
+    def accept_link(self, attach: bytes, nonce: bytes, now: float) -> tuple[Link, bytes]:
+        """Take a peer's Attach; return the link and the Ack to send. Raises AttachError.
+
+        Until a record of the peer opens on it, the link sends nothing more.
+        """
+        attached = self._acceptor.answer(attach, nonce)
+        return self._link(attached, now, proven=False), attached.ack
+
+    def _link(self, attached: AttachedConnection, now: float, *, proven: bool) -> Link:
+        other = Side.B if self.side is Side.A else Side.A
+        keys = self.keys
+        sealer = RecordSealer(
+            keys.suite, attached.record_secret(keys, self.side), epoch_shift=self._epoch_shift
+        )
+        opener = RecordOpener(keys.suite, attached.record_secret(keys, other), epoch_shift=self._epoch_shift)
+        link = Link(self._next_ident, attached.number, sealer, opener, now, proven=proven, attached=attached)
+        self._next_ident += 1
+        self._links[link.ident] = link
+        return link
+
+    def lost(self, link: Link, now: float, cause: ProtocolError | None = None) -> None:
+        """Take note that a connection ended; what it had not delivered goes again elsewhere."""
+        if link.lost:
+            return
+        self._last_loss = cause or self._last_loss
+        link.lost = True
+        self._links.pop(link.ident, None)
+        self._control.lost(link.ident)
+        self.role.lost(link)
+        if not link.proven and link.attached is not None and link.number:
+            self._acceptor.ended(link.attached)
+        if self._ends_at is not None and not self._links:
+            self._ends_at = now
+
+    # -- receiving -----------------------------------------------------------------------------------------
+
+    def incoming(self, link: Link, sealed: memoryview, length_header: bytes) -> Job:
+        """Return the job that opens one frame's body and does its heavy part.
+
+        `sealed` is the body, opened in place; `length_header` are the frame's four length bytes. The buffer may
+        be reused once the job has run. Jobs of one link run in the order of their frames.
+        """
+
+        def work() -> tuple[Header, object]:
+            if link.lost:
+                raise RecordError
+            try:
+                header, body = parse_record(link.opener.open_in_place(sealed, length_header))
+            except AuthenticationError:
+                raise RecordError from None
+            if isinstance(header, ControlHeader):
+                return header, bytes(body)
+            return header, self.role.store(header, body)
+
+        return Job(work, lambda job, now: self._opened(link, job, now))
+
+    def _opened(self, link: Link, job: Job, now: float) -> None:
+        if isinstance(job.error, RecordError):
+            self.lost(link, now, job.error)
+            return
+        if job.error is not None:
+            self.fail(job.error, now)
+            return
+        if link.lost:
+            return
+        link.last_received = now
+        if not link.proven:
+            link.proven = True
+            if link.number and link.attached is not None:
+                try:
+                    self._acceptor.opened(link.attached)
+                except ProtocolError:
+                    self.lost(link, now)
+                    return
+        header, content = job.result
+        try:
+            if isinstance(header, ControlHeader):
+                for data in self._control.received(header.number, header.ack, content):
+                    self._message(self._codec.decode(data), now)
+            else:
+                self.role.stored(self, content, now)
+        except (ProtocolError, CryptoError) as error:
+            self.fail(error, now)
+
+    def _message(self, message: Message, now: float) -> None:
+        if self.error is not None or isinstance(message, Ping):
+            return
+        if isinstance(message, Cancel):
+            self._end(message.code.error(), now, notify=False)
+            return
+        if isinstance(message, Auth):
+            self._authenticate(message, now)
+            return
+        if self.peer is None:
+            raise UnexpectedMessageError
+        self.role.message(self, message, now)
+
+    def _authenticate(self, auth: Auth, now: float) -> None:
+        if self.peer is not None:
+            raise UnexpectedMessageError
+        other = Side.B if self.side is Side.A else Side.A
+        self.peer = check_auth(auth, other, self.keys.transcript_hash, sas_commit=self._sas_commitment)
+        self._events.append(PeerIdentified(self.peer.fingerprint, None))
+        nonce = self._sas_nonce if self.side is Side.A else auth.r_a
+        if nonce is None:
+            raise AuthError
+        if self._verify or auth.verify:
+            digits = self.keys.sas(nonce)
+            self._events.append(VerificationNeeded(digits, must_confirm=self._verify))
+        self.role.authenticated(self, now)
+
+    @property
+    def begun(self) -> bool:
+        """Return whether the peer has shown its identity: before that, a loss ends the attempt and no more."""
+        return self.peer is not None
+
+    @property
+    def awaits_confirmation(self) -> bool:
+        """Return whether our user has yet to compare the digits."""
+        return self._must_confirm
+
+    # -- sending -------------------------------------------------------------------------------------------
+
+    def send(self, message: Message) -> None:
+        """Queue one numbered control message."""
+        self._control.queue(self._codec.encode(message))
+
+    def send_passing(self, message: Message) -> None:
+        """Queue one message that is never re-sent."""
+        self._control.queue_passing(self._codec.encode(message))
+
+    @property
+    def control_room(self) -> int:
+        """Return how many numbered messages may be queued before the limit."""
+        return self._control.room
+
+    @property
+    def settled(self) -> bool:
+        """Return whether the peer has acknowledged everything numbered."""
+        return self._control.settled
+
+    def control_frame(self, link: Link, now: float) -> bytearray | None:
+        """Return the next control frame for `link`, sealed and whole, or None."""
+        if link.lost or not (link.proven or link.number == 0):
+            return None
+        self.role.before_control(self)
+        taken = self._control.take(link.ident)
+        if taken is None:
+            if now - link.last_sent < PING_AFTER_S:
+                return None
+            taken = 0, self._control.ack, self._codec.encode(Ping())
+        number, ack, data = taken
+        plaintext = control_record(number, ack, data)
+        header = len(plaintext).to_bytes(4, "big")
+        link.sealer.seal_in_place(memoryview(plaintext), header)
+        link.last_sent = now
+        return bytearray(header) + plaintext
+
+    def plan(self, link: Link, now: float) -> Plan | None:
+        """Return what bulk to read for `link` next, or None."""
+        if link.lost or not link.proven or self.error is not None:
+            return None
+        return self.role.plan(link, now)
+
+    def fill_job(self, link: Link, plan: Plan, buffer: memoryview) -> Job:
+        """Return the job that makes the plan's record in `buffer`, for `bulk_frame`."""
+
+        def filled(job: Job, now: float) -> None:
+            if job.error is not None:
+                self.fail(job.error, now)
+            else:
+                self.role.filled(self, job.result, now)
+
+        del link
+        return Job(lambda: self.role.fill(plan, buffer), filled)
+
+    def bulk_frame(self, link: Link, filled: Filled, buffer: memoryview, now: float) -> memoryview | None:
+        """Seal a filled record in place; return the whole frame, or None where its connection is gone."""
+        if link.lost or self.error is not None:
+            return None
+        frame = buffer[: filled.frame_bytes]
+        frame[:4] = (filled.frame_bytes - 4).to_bytes(4, "big")
+        link.sealer.seal_in_place(frame[4:], frame[:4])
+        link.last_sent = now
+        return frame
+
+    # -- the application -----------------------------------------------------------------------------------
+
+    def confirm(self, *, yes: bool, now: float) -> None:
+        """Take the user's answer to the digits."""
+        if not self._must_confirm or self.peer is None:
+            raise MisuseError("nothing waits to be confirmed")
+        if not yes:
+            self._end(NotVerifiedError(), now, notify=True)
+            return
+        self._must_confirm = False
+        self.role.confirmed(self, now)
+
+    def cancel(self, now: float) -> None:
+        """End the session because our user wants it; the peer is told."""
+        if not self.finished and self.error is None:
+            self._end(CancelledByUserError(), now, notify=True)
+
+    def fail(self, error: ProtocolError | CryptoError, now: float, *, notify: bool = True) -> None:
+        """End the session with an error of ours; the peer is told its kind."""
+        if not isinstance(error, ProtocolError):
+            error = AuthError()
+        self._end(error, now, notify=notify)
+
+    def _end(self, error: ProtocolError, now: float, *, notify: bool) -> None:
+        if self.error is not None or self.machine.state is TransferState.COMPLETED:
+            return
+        self.error = error
+        if self.begun:
+            self.machine.to(TransferState.FAILED)
+        if notify:
+            self.send(Cancel(CloseCode.of(error)))
+        self.ends_at(now + FAREWELL_S)
+
+    def emit(self, event: Event) -> None:
+        """Tell the application."""
+        self._events.append(event)
+
+    def add_job(self, job: Job) -> None:
+        """Ask for work."""
+        self._jobs.append(job)
+
+    def take_jobs(self) -> list[Job]:
+        """Return the jobs that wait to be run, in order."""
+        jobs = list(self._jobs)
+        self._jobs.clear()
+        return jobs
+
+    def take_events(self) -> list[Event]:
+        """Return what the application should know, in order."""
+        events = list(self._events)
+        self._events.clear()
+        return events
+
+    # -- time and the end ----------------------------------------------------------------------------------
+
+    def ends_at(self, when: float) -> None:
+        """Set when the session ends at the latest; it ends earlier once everything is acknowledged."""
+        self._ends_at = when
+
+    def complete(self, now: float) -> None:
+        """Reach the good end; what is still unacknowledged has five seconds."""
+        self.machine.to(TransferState.COMPLETED)
+        self.ends_at(now + DONE_WAIT_S)
+
+    @property
+    def finished(self) -> bool:
+        """Return whether nothing is left to do but close the connections."""
+        return self._ended
+
+    def next_deadline(self) -> float | None:
+        """Return when `tick` has something to do, None for never."""
+        times = [] if self._ends_at is None else [self._ends_at]
+        for link in self._links.values():
+            times += [link.last_sent + PING_AFTER_S, link.last_received + SILENCE_S]
+            oldest = self.role.oldest_sent_at(link)
+            if oldest is not None:
+                times.append(oldest + SILENCE_S)
+        return min(times, default=None)
+
+    def tick(self, now: float) -> None:
+        """Give up connections that are silent; notice the end."""
+        for link in list(self._links.values()):
+            oldest = self.role.oldest_sent_at(link)
+            if now - link.last_received >= SILENCE_S or (oldest is not None and now - oldest >= SILENCE_S):
+                self.lost(
+                    link, now, PeerLeftError(f"the other side was silent for {SILENCE_S:g} s", by="network")
+                )
+        if self._ends_at is None:
+            return
+        if now >= self._ends_at or (self._control.settled and not self._control.has_work()):
+            self._ended = True
+
+    def stranded(self, now: float) -> None:
+        """End because no connection is left and none will come."""
+        self._end(self._last_loss or PeerLeftError(by="network"), now, notify=False)
+        self._ended = True

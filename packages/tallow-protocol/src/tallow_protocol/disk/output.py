@@ -1,0 +1,80 @@
+"""OfferSink: an offer's entries on their way through the gate. What `ReceivePipeline` calls a sink."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tallow_protocol.disk.names import check_offer, quoted
+from tallow_protocol.disk.root import OutputRoot, StagedFile
+from tallow_protocol.errors import ConflictError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from tallow_protocol.core.messages import Entry
+
+__all__ = ["OfferSink", "OutputFolder"]
+
+
+class OutputFolder:
+    """Where a receiver was told to write. Opening it is what creates it, after the user's yes."""
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self._directory = directory
+
+    @staticmethod
+    def check(entries: Sequence[Entry]) -> None:
+        """Refuse names that cannot be written; raises BadNameError. Touches no disk."""
+        check_offer(entries)
+
+    def open(self) -> OfferSink:
+        """Open the gate; raises NotWritableError or NoSpaceError."""
+        return OfferSink(OutputRoot.open(self._directory))
+
+
+class OfferSink:
+    """Maps the paths of one checked offer to the gate's components. One caller at a time."""
+
+    def __init__(self, root: OutputRoot) -> None:
+        self._root = root
+        self._places: dict[str, tuple[str, ...]] = {}
+        self._count = 0
+
+    def begin_offer(self, entries: Sequence[Entry]) -> None:
+        """Check every name, then that nothing of them exists."""
+        for entry, components in zip(entries, check_offer(entries), strict=True):
+            self._places[entry.path] = components
+        taken = self._root.conflicts(entries)
+        if taken:
+            shown = ", ".join(quoted(name) for name in taken[:3]) + (" and more" if len(taken) > 3 else "")
+            raise ConflictError(f"the output directory already has {shown}; nothing was written")
+
+    def make_folder(self, path: str) -> None:
+        """Create a folder, private until `finish_folders`."""
+        self._root.make_folder(self._places[path])
+
+    def make_link(self, path: str, target: str, mtime_ns: int) -> None:
+        """Create a link that stays inside the offer."""
+        self._root.make_link(self._places[path], target, mtime_ns)
+
+    def begin_file(self, path: str, size_bytes: int) -> StagedFile:
+        """Open a file for receiving."""
+        self._count += 1
+        return self._root.begin(self._count, self._places[path], size_bytes)
+
+    def write_small(self, path: str, data: memoryview, mode: int, mtime_ns: int) -> None:
+        """Write a whole small file under its final name."""
+        self._root.write_small(self._places[path], data, mode, mtime_ns)
+
+    def finish_folders(self, folders: Sequence[tuple[str, int, int]]) -> None:
+        """Give folders their modes and times, deepest first."""
+        self._root.finish_folders((self._places[path], mode, mtime_ns) for path, mode, mtime_ns in folders)
+
+    def discard(self) -> None:
+        """Remove what is staged and not committed."""
+        self._root.discard()
+
+    def close(self) -> None:
+        """Release every handle."""
+        self._root.close()

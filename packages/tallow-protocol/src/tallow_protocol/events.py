@@ -1,0 +1,194 @@
+"""What a transfer tells its application, as typed values.
+
+Every event is a frozen dataclass. Text that a peer or a relay chose is `PeerText`, whose `str()` is safe to
+show; what names a secret (`CodeReady.code`) shows it only on request.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tallow_crypto import Fingerprint
+    from tallow_net import PeerText
+
+    from tallow_protocol.code import Code
+
+__all__ = [
+    "CodeReady",
+    "Connected",
+    "Event",
+    "OfferReceived",
+    "OfferedEntry",
+    "OfferedKind",
+    "PathKind",
+    "PeerIdentified",
+    "RelayTrouble",
+    "ServerNotice",
+    "TransferDone",
+    "TransferProgress",
+    "TransferStarted",
+    "VerificationNeeded",
+    "Warned",
+    "WrongCode",
+]
+
+
+class PathKind(enum.Enum):
+    """Which network path carries the transfer."""
+
+    RELAY_QUIC = "relay-quic"
+    RELAY_TCP = "relay-tcp"
+    DIRECT_QUIC = "direct-quic"
+    DIRECT_TCP = "direct-tcp"
+    MEMORY = "memory"
+
+    @property
+    def transport(self) -> str:
+        """Return "quic", "tcp" or "memory"."""
+        return self.value.rpartition("-")[2]
+
+
+class OfferedKind(enum.Enum):
+    """What an offered entry is."""
+
+    FILE = "file"
+    FOLDER = "folder"
+    LINK = "link"
+
+
+@dataclass(frozen=True, slots=True)
+class CodeReady:
+    """The sender waits or listens: the code may now be told to the other side.
+
+    `peer` is HOST:PORT where the sender listens itself, None where a relay brings both together.
+    """
+
+    code: Code
+    peer: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WrongCode:
+    """Somebody tried a wrong code, or tampered; `left` tries remain before the code is burned."""
+
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """Both sides proved that they know the code; everything from here on is sealed."""
+
+    path: PathKind
+
+
+@dataclass(frozen=True, slots=True)
+class PeerIdentified:
+    """The peer proved its identity key. `known` is what the trust port says of it, None for nothing."""
+
+    fingerprint: Fingerprint
+    known: PeerText | None
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationNeeded:
+    """Eight digits that both people compare; where `must_confirm`, the transfer waits for `confirm()`."""
+
+    digits: str
+    must_confirm: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedEntry:
+    """One line of an offer. `size_bytes` is None for what has no size (a folder, a link, a stream)."""
+
+    path: PeerText
+    kind: OfferedKind
+    size_bytes: int | None
+    mode: int
+    target: PeerText | None
+
+    @property
+    def executable(self) -> bool:
+        """Return whether anybody may run this file once it is written."""
+        return self.kind is OfferedKind.FILE and bool(self.mode & 0o111)
+
+    @property
+    def hidden(self) -> bool:
+        """Return whether any part of the path begins with a dot."""
+        return any(part.startswith(".") for part in self.path.raw.split("/"))
+
+
+@dataclass(frozen=True, slots=True)
+class OfferReceived:
+    """What the sender offers; the receiver answers with `accept()` or `refuse()`."""
+
+    entries: tuple[OfferedEntry, ...]
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransferStarted:
+    """The receiver said yes."""
+
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransferProgress:
+    """How far the transfer is: verified bytes at the receiver, in both sides' counting."""
+
+    bytes: int
+    total: int
+    files_done: int
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransferDone:
+    """Every file is verified, under its final name. `seconds` runs from the yes to the last verified byte."""
+
+    files: int
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RelayTrouble:
+    """The relay went away while we waited; the next try comes in `retry_in_s` seconds."""
+
+    retry_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServerNotice:
+    """What the relay's operator says to its users."""
+
+    text: PeerText
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something was left out or changed, and the user should know: a sentence."""
+
+    text: PeerText
+
+
+Event = (
+    CodeReady
+    | WrongCode
+    | Connected
+    | PeerIdentified
+    | VerificationNeeded
+    | OfferReceived
+    | TransferStarted
+    | TransferProgress
+    | TransferDone
+    | RelayTrouble
+    | ServerNotice
+    | Warned
+)
