@@ -159,6 +159,10 @@ class MemoryTransport(Transport):
         self._receiving = True
         try:
             return await self._in.take(buffer)
+        except ConnectionLostError:
+            if self._closed:
+                raise ConnectionLostError("This side has closed the connection.", by="us") from None
+            raise
         finally:
             self._receiving = False
 
