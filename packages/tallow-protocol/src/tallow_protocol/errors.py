@@ -142,7 +142,7 @@ class CodeError(ProtocolError):
 
     code = "bad_code"
     default_sentence = "this is not a code"
-    default_hints = ("a code looks like 4821-crossover-clockwork-tidy; copy it from the sender's screen",)
+    default_hints = ("a code looks like 4821-copper-lantern-tidy; copy it from the sender's screen",)
 
 
 class CodeFormatError(CodeError):

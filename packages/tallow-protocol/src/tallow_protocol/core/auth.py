@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from tallow_crypto.errors import CryptoError
+from tallow_crypto.errors import CryptoError, ProviderMissingError
 from tallow_crypto.sas import sas_commitment
 from tallow_crypto.secret import equal
 from tallow_crypto.signing import HybridSignature, IdentityPublicKey
@@ -20,7 +20,7 @@ from tallow_net.signaling import Side
 from tallow_protocol.core import labels
 from tallow_protocol.core.keyschedule import side_byte
 from tallow_protocol.core.messages import Auth
-from tallow_protocol.errors import AuthError, MisuseError
+from tallow_protocol.errors import AuthError, MisuseError, UnsupportedSystemError
 from tallow_protocol.limits import SAS_NONCE_BYTES
 
 if TYPE_CHECKING:
@@ -90,6 +90,8 @@ def check_auth(
         key = IdentityPublicKey(auth.ed, auth.mldsa)
         signature = HybridSignature(auth.sig_ed, auth.sig_mldsa)
         key.verify(auth_message(side, transcript_hash, key.fingerprint, peer), signature)
+    except ProviderMissingError:
+        raise UnsupportedSystemError from None
     except CryptoError:
         raise AuthError from None
     return key

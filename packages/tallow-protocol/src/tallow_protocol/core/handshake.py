@@ -49,7 +49,13 @@ from tallow_protocol.core.version import (
     parse_capabilities,
     parse_versions,
 )
-from tallow_protocol.errors import HandshakeError, MisuseError, UnsupportedSystemError, WrongCodeError
+from tallow_protocol.errors import (
+    BudgetExhaustedError,
+    HandshakeError,
+    MisuseError,
+    UnsupportedSystemError,
+    WrongCodeError,
+)
 from tallow_protocol.limits import ABORT_BYTES, CONFIRM_BYTES, HELLO_BYTES, REPLY_BYTES, REPLY_CORE_BYTES
 
 if TYPE_CHECKING:
@@ -343,7 +349,7 @@ class ReceiverStart(_Once):
         version = choose_version(hello.versions, inputs.versions)
         suite = choose_suite(hello.capabilities, frozenset(inputs.capabilities))
         if budget.burned:
-            budget.spend()
+            raise BudgetExhaustedError  # before the costly work; `spend` below decides
         try:
             encapsulation = inputs.kem.encapsulate(hello.encapsulation_key)
             cpace = CPace(inputs.password, inputs.channel_identifier, inputs.scalar)

@@ -105,7 +105,7 @@ def states_document() -> str:
     return (
         "# States of a transfer\n\n"
         "Both sides keep this machine (`tallow_protocol.core.state`). The page is made from its table by\n"
-        "`python -m tests.protocol.core.write_states_document`, and a test compares the two.\n\n"
+        "`python tests/protocol/core/write_states_document.py`, and a test compares the two.\n\n"
         f"```mermaid\n{mermaid()}\n```\n\n"
         f"| state | what happens in it |\n|---|---|\n{meaning}\n\n"
         "A lost connection is no move: a session outlives its connections. A move that the table lacks is an error\n"
