@@ -25,8 +25,8 @@ RELAYS = 64
 
 WORDS_MIN, WORDS_MAX = 3, 16
 
-# The shape only; the package that dials knows the rest.
-_RELAY = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^\s:#\[\]]+)(?::[0-9]{1,5})?(?:#sha256:[0-9A-Fa-f]{64})?")
+# The shape only: the package that dials knows what a host and a port are.
+_RELAY = re.compile(r"[^\s#]{1,300}(?:#sha256:[0-9A-Fa-f]{64})?")
 
 
 @dataclass(frozen=True, slots=True)
