@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from threading import Lock
-
 from tallow_protocol.errors import BudgetExhaustedError, MisuseError
 from tallow_protocol.limits import CODE_GUESSES
 
@@ -18,14 +16,15 @@ class GuessBudget:
     attempts cannot race past the limit. Calls may overlap, from threads too.
     """
 
-    __slots__ = ("_limit", "_lock", "_spent")
+    __slots__ = ("_guesses", "_limit")
 
     def __init__(self, limit: int = CODE_GUESSES) -> None:
         if limit < 1:
             raise MisuseError("a guess budget needs a limit of at least 1")
         self._limit = limit
-        self._spent = 0
-        self._lock = Lock()
+        # Each guess is the number that is left once it is spent. Taking the last one is a single step of the
+        # interpreter, so two threads cannot take the same.
+        self._guesses = list(range(limit))
 
     def __repr__(self) -> str:
         return f"GuessBudget(left={self.left}, limit={self._limit})"
@@ -33,24 +32,22 @@ class GuessBudget:
     @property
     def left(self) -> int:
         """Guesses that remain."""
-        return self._limit - self._spent
+        return len(self._guesses)
 
     @property
     def burned(self) -> bool:
         """Whether no guess remains."""
-        return self._spent >= self._limit
+        return not self._guesses
 
     def spend(self) -> int:
         """Take one guess and return how many are left. Raises BudgetExhaustedError when none was left."""
-        with self._lock:
-            if self._spent >= self._limit:
-                raise BudgetExhaustedError
-            self._spent += 1
-            return self._limit - self._spent
+        try:
+            return self._guesses.pop()
+        except IndexError:
+            raise BudgetExhaustedError from None
 
     def give_back(self) -> None:
         """Return one guess after a handshake was completed. Raises MisuseError when none is spent."""
-        with self._lock:
-            if self._spent == 0:
-                raise MisuseError("a guess was given back that nobody had spent")
-            self._spent -= 1
+        if len(self._guesses) >= self._limit:
+            raise MisuseError("a guess was given back that nobody had spent")
+        self._guesses.append(len(self._guesses))
