@@ -1,3 +1,5 @@
 """Send a file from one terminal to another under a short code, sealed end to end."""
 
-__all__: list[str] = []
+from tallow_cli.version import VERSION
+
+__all__ = ["VERSION"]

@@ -1,0 +1,3 @@
+"""One module a command, imported when that command is asked for."""
+
+__all__: list[str] = []

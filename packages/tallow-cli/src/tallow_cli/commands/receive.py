@@ -1,0 +1,80 @@
+"""`tallow receive`."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from tallow_cli.options import Anonymous, Json, Quiet, Relay, Transport, Verify
+
+__all__ = ["receive"]
+
+
+def receive(
+    context: typer.Context,
+    *,
+    code: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="CODE",
+            help="The code from the sender's screen. Without it: TALLOW_CODE, standard input, or a question.",
+            show_default=False,
+        ),
+    ] = None,
+    relay: Relay = None,
+    peer: Annotated[
+        str | None,
+        typer.Option("--peer", metavar="HOST:PORT", help="Go straight to a sender that listens there."),
+    ] = None,
+    transport: Transport = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="The folder to write into, made if missing. [default: this folder]",
+        ),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Take the offer without asking. Never overwrites anything.")
+    ] = False,
+    verify: Verify = False,
+    anonymous: Anonymous = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Receive what is sent under a code.
+
+    Shows what is offered and writes it after a yes. A code given as an argument can be seen by other users of
+    this machine while the command runs; it works only once, but on a shared machine leave it out and type it
+    when asked.
+    """
+    from tallow_cli import transfer
+    from tallow_cli.code_entry import read_code
+    from tallow_cli.commands.screens import open_output
+    from tallow_cli.wiring import check_peer, settings, wired
+
+    chosen = settings(
+        os.environ,
+        relays=relay,
+        transport=None if transport is None else transport.value,
+        verify=verify,
+        anonymous=anonymous,
+        out=out,
+    )
+    screens = open_output(context.obj, sending=False, json=json, quiet=quiet, verify=chosen.verify, yes=yes)
+    checked_peer = None if peer is None else check_peer(peer)
+    parsed = read_code(code, os.environ)
+    with wired(chosen, direct=peer is not None) as wiring:
+        transfer.run(
+            transfer.receive(
+                parsed,
+                chosen.out,
+                peer=checked_peer,
+                yes=yes,
+                wiring=wiring,
+                person=screens.person,
+                output=screens.output,
+            )
+        )

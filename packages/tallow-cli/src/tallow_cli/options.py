@@ -1,0 +1,40 @@
+"""Options that several commands share, written once."""
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+__all__ = ["Anonymous", "Json", "Quiet", "Relay", "Transport", "TransportName", "Verify"]
+
+
+class TransportName(Enum):
+    """Values of --transport; the same words as tallow_net's choice, which is not imported for --help."""
+
+    AUTO = "auto"
+    QUIC = "quic"
+    TCP = "tcp"
+
+
+Relay = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--relay",
+        metavar="ADDRESS",
+        help="Meet through this relay, HOST[:PORT][#sha256:HEX]; port 443 if none is given. "
+        "May be repeated. [env: TALLOW_RELAY]",
+    ),
+]
+Transport = Annotated[
+    TransportName | None,
+    typer.Option("--transport", help="Use QUIC or TCP alone; auto tries both."),
+]
+Verify = Annotated[
+    bool,
+    typer.Option(
+        "--verify", help="Show eight digits on both screens; go on only if you say that they are the same."
+    ),
+]
+Anonymous = Annotated[bool, typer.Option("--anonymous", help="Show the other side a throwaway identity.")]
+Json = Annotated[bool, typer.Option("--json", help="Write one JSON object a line to standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only, and what you must answer.")]

@@ -1,0 +1,253 @@
+"""Runs one transfer: the session's events to the output, the person's answers and signals to the session."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from typing import TYPE_CHECKING, Any, Self
+
+from tallow_protocol import (
+    CodeReady,
+    Connected,
+    OfferReceived,
+    ProtocolError,
+    Receiver,
+    Sender,
+    TransferDone,
+    TransferProgress,
+    TransferStarted,
+    VerificationNeeded,
+)
+
+from tallow_cli.addresses import own_addresses, reachable
+from tallow_cli.errors import OfferRefusedError, StoppedError
+from tallow_cli.output.interface import ReceiveLine
+from tallow_cli.prompt import is_yes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from tallow_protocol import Code, Event
+
+    from tallow_cli.output.human import Screen
+    from tallow_cli.output.interface import Output
+    from tallow_cli.prompt import Terminal
+    from tallow_cli.wiring import Wiring
+
+__all__ = ["Person", "receive", "run", "send"]
+
+_TICK_S = 0.5
+
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+class Person:
+    """Who answers questions: at this terminal, looking at this screen."""
+
+    def __init__(self, terminal: Terminal, screen: Screen) -> None:
+        self._terminal = terminal
+        self._screen = screen
+
+    async def accepts(self, offer: OfferReceived, out: str) -> bool:
+        """Show the offer and return the answer to it; `l` lists all entries and asks again."""
+        from tallow_cli.output.offer import full_list, question
+
+        shortened = self._screen.offer(offer)
+        while True:
+            answer = await self._terminal.ask(question(offer, out, shortened=shortened))
+            if not shortened or answer.strip().lower() != "l":
+                return is_yes(answer)
+            for line in full_list(offer.entries):
+                self._screen.insist(line)
+
+    async def sees_the_same_digits(self) -> bool:
+        """Return whether the other side shows the same digits."""
+        return is_yes(await self._terminal.ask("Does the other side show the same digits? [y/N] "))
+
+
+def run(transfer: Coroutine[Any, Any, None]) -> None:
+    """Run `transfer` in an event loop of its own."""
+    with asyncio.Runner() as runner:
+        runner.run(transfer)
+
+
+async def send(
+    paths: Sequence[str],
+    *,
+    code: Code | None,
+    words: int,
+    wiring: Wiring,
+    person: Person | None,
+    output: Output,
+) -> None:
+    """Send `paths`; raises the typed error that ended it, StoppedError after a signal."""
+    sender = Sender(paths, code=code, words=words, options=wiring.options)
+    with _Attention(sender.cancel, output) as attention:
+        attention.wait(f"for {wiring.meeting_place}" if wiring.relays else "for the list of what is sent")
+        async with sender:
+            attention.entered()
+            async for event in sender:
+                if isinstance(event, CodeReady):
+                    attention.wait(None)
+                    output.code_ready(_receive_line(event, wiring))
+                    continue
+                attention.show(event)
+                if isinstance(event, Connected):
+                    attention.wait("for the other side to accept the offer")
+                elif isinstance(event, VerificationNeeded):
+                    attention.compare(event, sender.confirm, person)
+
+
+async def receive(
+    code: Code,
+    out: str,
+    *,
+    peer: str | None,
+    yes: bool,
+    wiring: Wiring,
+    person: Person | None,
+    output: Output,
+) -> None:
+    """Receive under `code` into the folder `out`; raises as `send` does, OfferRefusedError after a no."""
+    receiver = Receiver(code, out, peer=peer, options=wiring.options)
+    refused: list[OfferRefusedError] = []
+
+    async def answer(offer: OfferReceived) -> None:
+        reason = await _reason_to_refuse(offer, out, yes=yes, person=person)
+        if reason is None:
+            receiver.accept()
+        else:
+            refused.append(reason)
+            receiver.refuse(unattended=person is None)
+
+    with _Attention(receiver.cancel, output) as attention:
+        attention.wait(f"for {wiring.meeting_place if peer is None else peer}")
+        try:
+            async with receiver:
+                attention.entered()
+                async for event in receiver:
+                    attention.show(event)
+                    if isinstance(event, Connected):
+                        attention.wait("for the offer")
+                    elif isinstance(event, OfferReceived):
+                        attention.wait(None)
+                        attention.ask(answer(event))
+                    elif isinstance(event, VerificationNeeded):
+                        attention.compare(event, receiver.confirm, person)
+        except ProtocolError:
+            if not refused:
+                raise
+        if refused:
+            raise refused[0]
+
+
+class _Attention:
+    """What goes on beside a session: ticks for the output, questions, signals. All of it ends with the scope."""
+
+    def __init__(self, cancel: Callable[[], None], output: Output) -> None:
+        self._cancel = cancel
+        self._output = output
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._signals = 0
+        self._entered = False
+        self._fault: BaseException | None = None
+        self._main: asyncio.Task[Any] | None = None
+
+    def __enter__(self) -> Self:
+        self._main = asyncio.current_task()
+        for number in _SIGNALS:
+            with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt ends the loop instead
+                self._loop.add_signal_handler(number, self._on_signal)
+        self.ask(self._ticks())
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for number in _SIGNALS:
+            with contextlib.suppress(NotImplementedError):
+                self._loop.remove_signal_handler(number)
+        self._output.close(self._loop.time())
+        if self._fault is not None and error is not None:
+            raise self._fault from None  # what a question or the output ran into, not the cancelling it led to
+        if self._signals and error is not None:
+            raise StoppedError("interrupted") from None
+
+    def entered(self) -> None:
+        """Note that the session runs: from now on it can be cancelled, and tells its peer."""
+        self._entered = True
+
+    def ask(self, question: Coroutine[Any, Any, None]) -> None:
+        """Run `question` beside the events, until it is answered or the session ends."""
+        task = self._loop.create_task(question)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_done)
+
+    def show(self, event: Event) -> None:
+        """Hand an event to the output, and note what it ended the wait for."""
+        now = self._loop.time()
+        if isinstance(event, TransferStarted | TransferDone):
+            self.wait(None)
+        self._output.show(event, now)
+        if isinstance(event, TransferProgress) and event.bytes >= event.total:
+            self.wait("for the other side to confirm the last file")
+
+    def compare(
+        self, event: VerificationNeeded, confirm: Callable[[bool], None], person: Person | None
+    ) -> None:
+        """Have a person compare the digits where this side asked for it; else the other side does."""
+        if not event.must_confirm:
+            self.wait("for the other side to compare the digits")
+        elif person is not None:
+            self.wait(None)
+            self.ask(_confirm(confirm, person))
+
+    def wait(self, for_what: str | None) -> None:
+        """Note what is waited for from now on."""
+        self._output.waiting(for_what, self._loop.time())
+
+    async def _ticks(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self._output.tick(self._loop.time())
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._fault = task.exception()
+            self._cancel()
+
+    def _on_signal(self) -> None:
+        self._signals += 1
+        if self._signals == 1 and self._entered:
+            self.wait("for the other side to be told; Ctrl-C again ends at once")
+            self._cancel()
+        elif self._main is not None:
+            self._main.cancel()
+
+
+async def _confirm(confirm: Callable[[bool], None], person: Person) -> None:
+    confirm(await person.sees_the_same_digits())
+
+
+async def _reason_to_refuse(
+    offer: OfferReceived, out: str, *, yes: bool, person: Person | None
+) -> OfferRefusedError | None:
+    if yes:
+        return None
+    if person is None:
+        return OfferRefusedError(
+            "the offer was refused, because nobody could be asked",
+            hints=("run it in a terminal, or add --yes to take what the holder of the code offers",),
+        )
+    if await person.accepts(offer, out):
+        return None
+    return OfferRefusedError("you refused the offer; nothing was written")
+
+
+def _receive_line(ready: CodeReady, wiring: Wiring) -> ReceiveLine:
+    code = ready.code.reveal()
+    peers = () if ready.peer is None else reachable(ready.peer, own_addresses())
+    return ReceiveLine(code, wiring.receive_command(code, peers), peers)

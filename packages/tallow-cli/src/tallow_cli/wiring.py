@@ -1,0 +1,181 @@
+"""Options, environment and configuration become what the protocol needs; the store is joined to its ports."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tallow_net import InvalidAddressError, RelayAddress, RelayPin, TransportChoice
+from tallow_protocol import Ports, TransferOptions
+from tallow_store import (
+    Database,
+    KnownRelayStore,
+    Locations,
+    RelayPinError,
+    load_config,
+    load_or_create_identity,
+)
+
+from tallow_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from tallow_store import Config
+
+__all__ = ["RELAY_VARIABLE", "Settings", "Wiring", "check_peer", "settings", "wired"]
+
+RELAY_VARIABLE = "TALLOW_RELAY"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a command runs with, after option, environment and configuration, in that order.
+
+    `given_relays` are those of option or environment: the other side does not know them from a configuration
+    like ours, so the line for it repeats them.
+    """
+
+    locations: Locations
+    relays: tuple[RelayAddress, ...]
+    given_relays: tuple[RelayAddress, ...]
+    transport: TransportChoice
+    words: int
+    verify: bool
+    anonymous: bool
+    out: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What a transfer runs with, and how the other side is told to join it."""
+
+    options: TransferOptions
+    given_relays: tuple[RelayAddress, ...] = ()
+
+    @property
+    def relays(self) -> tuple[RelayAddress, ...]:
+        """Return the relays in use, the first choice first; empty for a direct transfer."""
+        return self.options.relays
+
+    @property
+    def meeting_place(self) -> str:
+        """Return what is waited for first, in words."""
+        if not self.relays:
+            return "the other side"
+        names = ", ".join(f"{address.host}:{address.port}" for address in self.relays)
+        return f"the relay {names}" if len(self.relays) == 1 else f"one of the relays {names}"
+
+    def receive_command(self, code: str, peers: tuple[str, ...]) -> str:
+        """Return the whole command for the other side, quoted for a shell."""
+        words = ["tallow", "receive"]
+        for address in self.given_relays:
+            words += ["--relay", str(address)]
+        if peers:
+            words += ["--peer", peers[0]]
+        return shlex.join([*words, code])
+
+
+def settings(
+    environment: Mapping[str, str],
+    *,
+    relays: Sequence[str] | None,
+    transport: str | None,
+    verify: bool,
+    anonymous: bool,
+    words: int | None = None,
+    out: str | None = None,
+) -> Settings:
+    """Return the settings of one command from what was typed; None is what was not.
+
+    Raises UsageError for a relay address that is none, and the store's errors for its configuration.
+    """
+    locations = Locations.find(environment)
+    config: Config = load_config(locations.config_file)
+    given = relays or [text for text in re.split(r"[,\s]+", environment.get(RELAY_VARIABLE, "")) if text]
+    given_relays = tuple(_relay(text) for text in given)
+    return Settings(
+        locations=locations,
+        relays=given_relays or tuple(_relay(text) for text in config.relay),
+        given_relays=given_relays,
+        transport=TransportChoice(transport or config.transport),
+        words=config.words if words is None else words,
+        verify=verify or config.verify,
+        anonymous=anonymous or config.anonymous,
+        out=out or config.out or ".",
+    )
+
+
+@contextlib.contextmanager
+def wired(chosen: Settings, *, direct: bool = False) -> Iterator[Wiring]:
+    """Open what the settings need of the store, and close it at the end.
+
+    `direct` leaves the relays out, for a receiver that was told where the sender listens. An anonymous direct
+    transfer opens no database. Raises the store's errors.
+    """
+    relays = () if direct else chosen.relays
+    with contextlib.ExitStack() as open_things:
+        ports, identity = Ports(), None
+        if relays or not chosen.anonymous:
+            database = open_things.enter_context(Database.open(chosen.locations.database_file))
+            if relays:
+                ports = Ports(relays=_KnownRelays(KnownRelayStore(database), relays))
+            if not chosen.anonymous:
+                identity = load_or_create_identity(chosen.locations, database=database)
+        options = TransferOptions(
+            relays=relays,
+            transport=chosen.transport,
+            verify=chosen.verify,
+            identity=identity,
+            ports=ports,
+        )
+        yield Wiring(options, () if direct else chosen.given_relays)
+
+
+def check_peer(peer: str) -> str:
+    """Return HOST:PORT as it was given; UsageError where it is no such thing."""
+    host, colon, port = peer.rpartition(":")
+    plain = not host.startswith("[") and ":" in host
+    if not colon or not host or plain or not port.isdecimal() or not 1 <= int(port) <= 0xFFFF:
+        raise UsageError(
+            f"--peer is HOST:PORT, not {peer!r}",
+            hints=("the sender's screen shows it; an IPv6 address stands in brackets: [2001:db8::1]:4821",),
+        )
+    return peer
+
+
+class _KnownRelays:
+    """Joins the store's relays to the protocol's port: the same facts, in either package's own type."""
+
+    def __init__(self, store: KnownRelayStore, relays: Sequence[RelayAddress]) -> None:
+        self._store = store
+        self._pinned = {
+            (address.host, address.port, address.pin) for address in relays if address.pin is not None
+        }
+
+    def lookup(self, host: str, port: int) -> RelayPin | None:
+        """Return what the store remembers of this relay."""
+        known = self._store.lookup(host, port)
+        return None if known is None else RelayPin(known.mode, known.spki_sha256)
+
+    def remember(self, host: str, port: int, pin: RelayPin) -> None:
+        """Write it down. What stands there is replaced only by a pin that the user's own address carries."""
+        try:
+            self._store.remember(host, port, pin.mode, pin.spki_sha256)
+        except RelayPinError:
+            if (host, port, pin.spki_sha256) not in self._pinned:
+                raise
+            self._store.replace(host, port, pin.mode, pin.spki_sha256)
+
+
+def _relay(text: str) -> RelayAddress:
+    try:
+        return RelayAddress.parse(text)
+    except InvalidAddressError as error:
+        raise UsageError(
+            f"this is no relay address: {text}",
+            hints=(str(error), "it is HOST, HOST:PORT, or with #sha256:HEX behind"),
+        ) from None

@@ -1,0 +1,76 @@
+"""Runs Python in a child on a pseudo-terminal, as a person at a keyboard sees it."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+
+DEADLINE_S = 30
+
+
+class Child:
+    """A process whose standard streams are a pseudo-terminal of 80 by 24, or whose standard output is a pipe."""
+
+    def __init__(self, arguments, *, environment=None, stdout_is_terminal=True):
+        self.master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            arguments,
+            stdin=slave,
+            stdout=slave if stdout_is_terminal else subprocess.PIPE,
+            stderr=slave,
+            env={**os.environ, "TERM": "dumb", "COLUMNS": "80", "LINES": "24", **(environment or {})},
+            start_new_session=True,
+            close_fds=True,
+        )
+        os.close(slave)
+        self.screen = ""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        os.close(self.master)
+
+    def until(self, text):
+        """Read the screen until it shows `text`; return what was shown since the last call."""
+        start = len(self.screen)
+        deadline = time.monotonic() + DEADLINE_S
+        while text not in self.screen[start:]:
+            if not self._read(deadline):
+                raise AssertionError(f"{text!r} did not appear in {self.screen[start:]!r}")
+        return self.screen[start:]
+
+    def type(self, text):
+        os.write(self.master, text.encode())
+
+    def end(self):
+        """Read the rest and return the exit code."""
+        deadline = time.monotonic() + DEADLINE_S
+        while self._read(deadline):
+            pass
+        return self.process.wait(max(0.1, deadline - time.monotonic()))
+
+    def _read(self, deadline):
+        ready, _, _ = select.select([self.master], [], [], max(0, deadline - time.monotonic()))
+        if not ready:
+            raise AssertionError(f"nothing more appeared after {self.screen!r}")
+        try:
+            piece = os.read(self.master, 65536)
+        except OSError:  # Linux: the other end is closed
+            return False
+        self.screen += piece.decode(errors="replace").replace("\r\n", "\n")
+        return bool(piece)
+
+
+def python(source, **options):
+    return Child([sys.executable, "-c", source], **options)
