@@ -5,7 +5,7 @@ import traceback
 import pytest
 from tallow_crypto import Secret, equal
 
-_WORD = b"crossover-clockwork-tidy"
+_WORD = b"copper-lantern-tidy"
 
 
 @pytest.mark.parametrize("show", [repr, str, "{}".format, "{!r}".format, "%s".__mod__, ascii])

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Protocol
 from tallow_net import PeerText
 
 from tallow_protocol.core.codes import CloseCode
-from tallow_protocol.core.jobs import Job
 from tallow_protocol.core.manifest import FileManifest, verify_manifest
 from tallow_protocol.core.messages import (
     Accept,
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
 
     from tallow_crypto import Fingerprint
 
+    from tallow_protocol.core.jobs import Job
     from tallow_protocol.core.messages import Entry
     from tallow_protocol.core.receiving import Sink
     from tallow_protocol.core.records import Header
@@ -109,9 +109,7 @@ class ReceiverRole:
                 self._take_part(session, message, now)
             case FileDone() if self._pipeline is not None and self._started_at is not None:
                 pipeline = self._pipeline
-                session.add_job(
-                    Job(lambda: pipeline.file_done(message), lambda job, at: self._step(session, job, at))
-                )
+                session.ask(lambda: pipeline.file_done(message), lambda job, at: self._step(session, job, at))
             case Manifest() if self._started_at is not None and self._signed is None:
                 self._signed = message
                 session.machine.to(TransferState.FINISHING)
@@ -163,7 +161,7 @@ class ReceiverRole:
             raise MisuseError("no offer waits for an answer")
         self._answered = True
         del now
-        session.add_job(Job(self._begin, lambda job, at: self._begun(session, job, at)))
+        session.ask(self._begin, lambda job, at: self._begun(session, job, at))
 
     def _begin(self) -> ReceivePipeline:
         sink = self._sinks.open()
@@ -257,7 +255,7 @@ class ReceiverRole:
             verify_manifest(signed, peer, session.keys.transcript_hash, self._own, self._manifest.digest())
             pipeline.finish()
 
-        session.add_job(Job(work, lambda job, now: self._finished(session, job, now)))
+        session.ask(work, lambda job, now: self._finished(session, job, now))
 
     def _finished(self, session: Session, job: Job, now: float) -> None:
         if job.error is not None:

@@ -45,6 +45,8 @@ from tallow_protocol.events import PeerIdentified, VerificationNeeded
 from tallow_protocol.limits import DONE_WAIT_S, PING_AFTER_S, SILENCE_S
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tallow_crypto import IdentityKeyPair, IdentityPublicKey
 
     from tallow_protocol.core.keyschedule import SessionKeys
@@ -277,7 +279,7 @@ class Session:
                 return header, bytes(body)
             return header, self.role.store(header, body)
 
-        return Job(work, lambda job, now: self._opened(link, job, now))
+        return self.job(work, lambda job, now: self._opened(link, job, now))
 
     def _opened(self, link: Link, job: Job, now: float) -> None:
         if isinstance(job.error, RecordError):
@@ -298,14 +300,11 @@ class Session:
                     self.lost(link, now)
                     return
         header, content = job.result
-        try:
-            if isinstance(header, ControlHeader):
-                for data in self._control.received(header.number, header.ack, content):
-                    self._message(self._codec.decode(data), now)
-            else:
-                self.role.stored(self, content, now)
-        except (ProtocolError, CryptoError) as error:
-            self.fail(error, now)
+        if isinstance(header, ControlHeader):
+            for data in self._control.received(header.number, header.ack, content):
+                self._message(self._codec.decode(data), now)
+        else:
+            self.role.stored(self, content, now)
 
     def _message(self, message: Message, now: float) -> None:
         if self.error is not None or isinstance(message, Ping):
@@ -397,7 +396,7 @@ class Session:
                 self.role.filled(self, job.result, now)
 
         del link
-        return Job(lambda: self.role.fill(plan, buffer), filled)
+        return self.job(lambda: self.role.fill(plan, buffer), filled)
 
     def bulk_frame(self, link: Link, filled: Filled, buffer: memoryview, now: float) -> memoryview | None:
         """Seal a filled record in place; return the whole frame, or None where its connection is gone."""
@@ -446,9 +445,20 @@ class Session:
         """Tell the application."""
         self._events.append(event)
 
-    def add_job(self, job: Job) -> None:
-        """Ask for work."""
-        self._jobs.append(job)
+    def job(self, work: Callable[[], object], then: Callable[[Job, float], None]) -> Job:
+        """Return a job whose continuation cannot leave the session half-way: what it raises ends the session."""
+
+        def guarded(job: Job, now: float) -> None:
+            try:
+                then(job, now)
+            except (ProtocolError, CryptoError) as error:
+                self.fail(error, now)
+
+        return Job(work, guarded)
+
+    def ask(self, work: Callable[[], object], then: Callable[[Job, float], None]) -> None:
+        """Ask for work to be done."""
+        self._jobs.append(self.job(work, then))
 
     def take_jobs(self) -> list[Job]:
         """Return the jobs that wait to be run, in order."""

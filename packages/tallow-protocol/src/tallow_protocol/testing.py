@@ -1,0 +1,377 @@
+"""Test tools for this package and for programs that embed it: a `Pair` of sessions under virtual time.
+
+`Pair` runs the very Session, roles and pipelines that `Sender` and `Receiver` run, with memory in place of disks and
+sockets. Time stands still unless told to move; which connection delivers next is the caller's choice (`choose`), and
+any connection may be cut between any two frames, so that every order of arrival and every loss can be tried.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tallow_crypto import HybridKem, IdentityKeyPair, Secret
+from tallow_net import Side
+
+from tallow_protocol.code import Code
+from tallow_protocol.core.budget import GuessBudget
+from tallow_protocol.core.chunking import ChunkConfig
+from tallow_protocol.core.handshake import HandshakeInputs, ReceiverStart, SenderStart
+from tallow_protocol.core.messages import Entry, EntryKind
+from tallow_protocol.core.receiver import ReceiverRole
+from tallow_protocol.core.sender import SenderRole
+from tallow_protocol.core.sending import SendPipeline
+from tallow_protocol.core.session import Session
+from tallow_protocol.core.window import Window
+from tallow_protocol.disk.names import check_offer
+from tallow_protocol.errors import ConflictError, MisuseError
+from tallow_protocol.events import OfferReceived, VerificationNeeded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from tallow_protocol.core.handshake import KemPort, ReceiverEstablished, SenderEstablished
+    from tallow_protocol.core.session import Link
+    from tallow_protocol.events import Event
+
+__all__ = ["MemoryFolder", "MemorySources", "Pair", "PairConnection", "handshake"]
+
+CODE = "4821-copper-lantern-tidy"
+FRAMES_AHEAD = 4
+"""Frames that one direction of a connection holds: as a full socket would, it stops the sender."""
+
+
+class _MemorySource:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        piece = self._data[offset : offset + len(buffer)]
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def changed(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+
+class MemorySources:
+    """The files of an offer, by entry number."""
+
+    def __init__(self, contents: Sequence[bytes | None]) -> None:
+        self._contents = contents
+
+    def open(self, file: int) -> _MemorySource:
+        """Open entry `file`."""
+        content = self._contents[file]
+        if content is None:
+            raise MisuseError("a folder was opened as a file")
+        return _MemorySource(content)
+
+
+class _MemoryPlace:
+    def __init__(self, folder: MemoryFolder, path: str, size_bytes: int) -> None:
+        self._folder = folder
+        self._path = path
+        self._data = bytearray(size_bytes)
+
+    def write_at(self, offset: int, data: memoryview) -> None:
+        self._data[offset : offset + len(data)] = data
+
+    def commit(self, mode: int, mtime_ns: int) -> None:
+        self._folder.write_small(self._path, memoryview(self._data), mode, mtime_ns)
+
+    def abandon(self) -> None:
+        self._folder.abandoned += 1
+
+
+@dataclass
+class MemoryFolder:
+    """An output folder in memory: what `OutputFolder` is on a disk."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    folders: set[str] = field(default_factory=set)
+    attributes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    abandoned: int = 0
+
+    def check(self, entries: Sequence[Entry]) -> None:
+        """Refuse names that cannot be written."""
+        check_offer(entries)
+
+    def open(self) -> MemoryFolder:
+        """Return itself: memory needs no opening."""
+        return self
+
+    def begin_offer(self, entries: Sequence[Entry]) -> None:
+        """Refuse an offer whose paths exist."""
+        if any(entry.path in self.files or entry.path in self.folders for entry in entries):
+            raise ConflictError
+
+    def make_folder(self, path: str) -> None:
+        """Create a folder."""
+        self.folders.add(path)
+
+    def make_link(self, path: str, target: str, mtime_ns: int) -> None:
+        """Create a link, kept as a file that names its target."""
+        self.files[path] = b"-> " + target.encode()
+        self.attributes[path] = 0o777, mtime_ns
+
+    def begin_file(self, path: str, size_bytes: int) -> _MemoryPlace:
+        """Open a file for receiving."""
+        return _MemoryPlace(self, path, size_bytes)
+
+    def write_small(self, path: str, data: memoryview, mode: int, mtime_ns: int) -> None:
+        """Give a whole file its name; it must not have it yet."""
+        if path in self.files:
+            raise ConflictError
+        self.files[path] = bytes(data)
+        self.attributes[path] = mode, mtime_ns
+
+    def finish_folders(self, folders: Sequence[tuple[str, int, int]]) -> None:
+        """Give folders their modes and times."""
+        self.attributes.update((path, (mode, mtime_ns)) for path, mode, mtime_ns in folders)
+
+    def discard(self) -> None:
+        """Nothing is staged outside of `_MemoryPlace`."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def handshake(
+    source: random.Random, *, sender_code: str = CODE, receiver_code: str = CODE, kem: KemPort | None = None
+) -> tuple[SenderEstablished, ReceiverEstablished]:
+    """Run the real handshake in memory; raises WrongCodeError where the codes differ."""
+
+    def inputs(text: str) -> HandshakeInputs:
+        code = Code.parse(text)
+        return HandshakeInputs(
+            password=code.password,
+            room_id=code.room_id,
+            nonce=source.randbytes(32),
+            scalar=Secret(source.randbytes(32)),
+            grease=0xF000 + source.randrange(0x1000),
+            fast_aes=True,
+            kem=kem or HybridKem(),
+        )
+
+    budget_a, budget_b = GuessBudget(), GuessBudget()
+    start = SenderStart(inputs(sender_code), source.randbytes(32))
+    awaiting = start.sent()
+    replied = ReceiverStart(inputs(receiver_code)).receive_hello(start.hello, budget_b)
+    established = awaiting.receive_reply(replied.reply, budget_a)
+    return established, replied.receive_confirm(established.confirm, budget_b)
+
+
+@dataclass(eq=False)
+class PairConnection:
+    """One connection between the two: a link on each side, frames on their way in each direction."""
+
+    number: int
+    links: dict[Side, Link]
+    flying: dict[Side, deque[bytes]] = field(default_factory=lambda: {Side.A: deque(), Side.B: deque()})
+    delivered: int = 0
+    cut: bool = False
+
+
+class Pair:
+    """A sender's and a receiver's session, after a real handshake, offering `contents`.
+
+    `contents` maps paths to bytes, or to None for a folder. The receiver accepts by itself unless `answer` is
+    False. `choose(n)` says which of n possibilities happens next; by default a seeded random choice.
+    """
+
+    def __init__(
+        self,
+        contents: Mapping[str, bytes | None],
+        *,
+        seed: int = 0,
+        choose: Callable[[int], int] | None = None,
+        answer: bool = True,
+        verify: tuple[bool, bool] = (False, False),
+        window_bytes: int = 1024 * 1024,
+        chunks: ChunkConfig | None = None,
+        epoch_shift: int = 14,
+    ) -> None:
+        self._source = random.Random(seed)  # noqa: S311 - a test that repeats needs a seeded source
+        self._choose = choose or self._source.randrange
+        self._answer = answer
+        self.now = 1000.0
+        self.connections: list[PairConnection] = []
+        self.events: dict[Side, list[Event]] = {Side.A: [], Side.B: []}
+        self.folder = MemoryFolder()
+        entries = [
+            Entry(path, EntryKind.FOLDER, None, 0o755, 1_700_000_000_000_000_000)
+            if content is None
+            else Entry(path, EntryKind.FILE, len(content), 0o644, 1_700_000_000_000_000_001)
+            for path, content in contents.items()
+        ]
+        established, received = handshake(self._source)
+        identities = IdentityKeyPair.generate(), IdentityKeyPair.generate()
+        pipeline = SendPipeline(
+            entries,
+            MemorySources(list(contents.values())),
+            window=Window(limit_bytes=window_bytes),
+            chunks=chunks or ChunkConfig(usual_bytes=64 * 1024, largest_bytes=64 * 1024),
+        )
+        self.pipeline = pipeline
+        self.receiver_role = ReceiverRole(self.folder, identities[1].public_key.fingerprint)
+        self.sessions = {
+            Side.A: Session(
+                side=Side.A,
+                keys=established.keys,
+                identity=identities[0],
+                role=SenderRole(entries, pipeline, identities[0]),
+                verify=verify[0],
+                now=self.now,
+                sas_nonce=established.r_a,
+                epoch_shift=epoch_shift,
+            ),
+            Side.B: Session(
+                side=Side.B,
+                keys=received.keys,
+                identity=identities[1],
+                role=self.receiver_role,
+                verify=verify[1],
+                now=self.now,
+                sas_commitment=received.sas_commit,
+                epoch_shift=epoch_shift,
+            ),
+        }
+        links = {side: session.first_link(self.now) for side, session in self.sessions.items()}
+        self.connections.append(PairConnection(0, links))
+
+    # -- connections ---------------------------------------------------------------------------------------
+
+    @property
+    def open_connections(self) -> list[PairConnection]:
+        """Return the connections that were not cut."""
+        return [connection for connection in self.connections if not connection.cut]
+
+    def attach(self, opener: Side) -> PairConnection:
+        """Open the next connection of `opener`: Attach, Ack, and its first record is on its way."""
+        other = Side.B if opener is Side.A else Side.A
+        attempt = self.sessions[opener].open_link(self._source.randbytes(32))
+        accepted, ack = self.sessions[other].accept_link(attempt.attach, self._source.randbytes(32), self.now)
+        opened = self.sessions[opener].opened_link(attempt, ack, self.now)
+        connection = PairConnection(opened.number, {opener: opened, other: accepted})
+        self.connections.append(connection)
+        return connection
+
+    def cut(self, connection: PairConnection) -> None:
+        """End a connection for both sides; what was on its way is lost."""
+        connection.cut = True
+        for side, link in connection.links.items():
+            connection.flying[side].clear()
+            self.sessions[side].lost(link, self.now)
+        self._settle()
+
+    # -- steps ---------------------------------------------------------------------------------------------
+
+    def step(self) -> bool:
+        """Let both sides write, then deliver one frame of one connection; False when nothing is on its way."""
+        self._settle()
+        self._write()
+        ready = [
+            (connection, side)
+            for connection in self.open_connections
+            for side in (Side.A, Side.B)
+            if connection.flying[side]
+        ]
+        if not ready:
+            return False
+        connection, side = ready[self._choose(len(ready))]
+        self.deliver(connection, side, connection.flying[side].popleft())
+        return True
+
+    def deliver(self, connection: PairConnection, sender: Side, frame: bytes) -> None:
+        """Hand a frame of `sender` to the other side; a test may hand over what it likes."""
+        receiver = Side.B if sender is Side.A else Side.A
+        session = self.sessions[receiver]
+        connection.delivered += 1
+        body = memoryview(bytearray(frame[4:]))
+        job = session.incoming(connection.links[receiver], body, frame[:4])
+        job.run()
+        job.finish(self.now)
+        self._settle()
+
+    def run(self, *, until: Callable[[], bool] | None = None, steps: int = 100_000) -> None:
+        """Step, and let time pass where nothing is on its way, until both ended or `until` holds.
+
+        Raises MisuseError after `steps` steps: a test that waits for what never comes.
+        """
+        for _ in range(steps):
+            if until is not None and until():
+                return
+            if all(session.finished for session in self.sessions.values()):
+                return
+            if not self.step():
+                self.pass_time()
+        raise MisuseError(f"the pair did not come to an end within {steps} steps")
+
+    def pass_time(self) -> None:
+        """Move time to the next deadline of either side; by a second where all are overdue for want of a connection."""
+        deadlines = [session.next_deadline() for session in self.sessions.values() if not session.finished]
+        self.now = min((d for d in deadlines if d is not None and d > self.now), default=self.now + 1.0)
+        for session in self.sessions.values():
+            session.tick(self.now)
+        self._settle()
+
+    def _settle(self) -> None:
+        busy = True
+        while busy:
+            busy = False
+            for session in self.sessions.values():
+                for job in session.take_jobs():
+                    job.run()
+                    job.finish(self.now)
+                    busy = True
+            for side, session in self.sessions.items():
+                for event in session.take_events():
+                    self.events[side].append(event)
+                    self._react(event)
+        for session in self.sessions.values():
+            session.tick(self.now)
+
+    def _react(self, event: Event) -> None:
+        if not self._answer:
+            return
+        if isinstance(event, OfferReceived):
+            self.receiver_role.accept(self.sessions[Side.B], self.now)
+        elif isinstance(event, VerificationNeeded) and event.must_confirm:
+            for session in self.sessions.values():
+                if session.awaits_confirmation and session.begun:
+                    session.confirm(yes=True, now=self.now)
+
+    def _write(self) -> None:
+        for connection in self.open_connections:
+            for side, link in connection.links.items():
+                queue = connection.flying[side]
+                for frame in self._frames(side, link):
+                    queue.append(frame)
+                    if len(queue) >= FRAMES_AHEAD:
+                        break
+
+    def _frames(self, side: Side, link: Link) -> Iterator[bytes]:
+        session = self.sessions[side]
+        while not session.finished:
+            control = session.control_frame(link, self.now)
+            if control is not None:
+                yield bytes(control)
+                continue
+            plan = session.plan(link, self.now)
+            if plan is None:
+                return
+            buffer = memoryview(bytearray(SendPipeline.frame_capacity(plan)))
+            job = session.fill_job(link, plan, buffer)
+            job.run()
+            job.finish(self.now)
+            if job.error is not None:
+                return
+            frame = session.bulk_frame(link, job.result, buffer, self.now)
+            if frame is not None:
+                yield bytes(frame)
