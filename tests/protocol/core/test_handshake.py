@@ -20,7 +20,6 @@ from tallow_protocol.errors import (
     InUseError,
     MisuseError,
     PeerCancelledError,
-    PeerLeftError,
     UnsupportedSystemError,
     VersionError,
     ViolationError,
@@ -243,23 +242,36 @@ def test_an_all_zero_share_in_reply_counts_as_a_wrong_code():
     assert half.budget_a.left == 2
 
 
-def test_an_abort_in_a_handshake_ends_it_with_its_error_and_changes_no_budget():
-    expected = {
-        AbortCode.WRONG_CODE: WrongCodeError,
-        AbortCode.IN_USE: InUseError,
-        AbortCode.BURNED: CodeBurnedError,
-        AbortCode.VERSION: VersionError,
-        AbortCode.CANCELLED: PeerCancelledError,
-        AbortCode.VIOLATION: ViolationError,
-        AbortCode.INTERNAL: PeerLeftError,
-    }
-    for code in AbortCode:
-        half = until_reply(f"abort {code}")
-        with pytest.raises(expected[code]):
-            half.receiver.receive_confirm(encode_abort(code), half.budget_b)
-        with pytest.raises(expected[code]):
-            half.sender.receive_reply(encode_abort(code), half.budget_a)
-        assert (half.budget_a.left, half.budget_b.left) == (3, 2)
+TOLD_RECEIVER = {
+    AbortCode.WRONG_CODE: WrongCodeError,
+    AbortCode.IN_USE: InUseError,
+    AbortCode.BURNED: CodeBurnedError,
+    AbortCode.VERSION: VersionError,
+    AbortCode.CANCELLED: PeerCancelledError,
+    AbortCode.VIOLATION: ViolationError,
+    AbortCode.INTERNAL: PeerCancelledError,
+}
+TOLD_SENDER = TOLD_RECEIVER | {AbortCode.WRONG_CODE: PeerCancelledError, AbortCode.BURNED: PeerCancelledError}
+
+
+@pytest.mark.parametrize("code", list(AbortCode), ids=lambda code: code.name)
+def test_an_abort_ends_the_receivers_attempt_with_its_error_and_changes_no_budget(code):
+    half = until_reply(f"abort {code}")
+    with pytest.raises(TOLD_RECEIVER[code]):
+        half.receiver.receive_confirm(encode_abort(code), half.budget_b)
+    assert half.budget_b.left == 2
+    budget = GuessBudget()
+    with pytest.raises(TOLD_RECEIVER[code]):
+        ReceiverStart(fast_inputs("abort at once")).receive_hello(encode_abort(code), budget)
+    assert budget.left == 3
+
+
+@pytest.mark.parametrize("code", list(AbortCode), ids=lambda code: code.name)
+def test_an_abort_never_makes_the_sender_believe_that_its_code_is_wrong_or_burned(code):
+    half = until_reply(f"abort {code}")
+    with pytest.raises(TOLD_SENDER[code]):
+        half.sender.receive_reply(encode_abort(code), half.budget_a)
+    assert half.budget_a.left == 3
 
 
 def test_an_abort_survives_its_encoding_and_an_unknown_code_reads_as_internal():

@@ -21,7 +21,6 @@ from tallow_protocol.errors import (
     NotVerifiedError,
     NotWritableError,
     PeerCancelledError,
-    PeerLeftError,
     ProtocolError,
     RefusedError,
     SourceChangedError,
@@ -56,7 +55,7 @@ class AbortCode(IntEnum):
         return _ABORT_OF_ERROR.get(error.code, cls.INTERNAL)
 
     def error(self, left: int) -> ProtocolError:
-        """Return the error of a side that was told this; `left` is how many guesses its own budget has."""
+        """Return the error of a receiver that was told this; `left` is how many guesses its own budget has."""
         match self:
             case AbortCode.WRONG_CODE:
                 return WrongCodeError(left, "the sender says that this code is wrong")
@@ -71,7 +70,17 @@ class AbortCode(IntEnum):
             case AbortCode.VIOLATION:
                 return ViolationError("the other side says that this one broke the protocol")
             case AbortCode.INTERNAL:
-                return PeerLeftError("the other side gave up before keys were agreed")
+                return PeerCancelledError("the other side gave up before keys were agreed")
+
+    def error_of_sender(self) -> ProtocolError:
+        """Return the error of a sender that was told this.
+
+        Only the sender's own budget says whether its code is wrong or burned: a stranger's word for it is no
+        more than an attempt that ended.
+        """
+        if self in {AbortCode.WRONG_CODE, AbortCode.BURNED}:
+            return PeerCancelledError("the receiver gave up before it proved the code")
+        return self.error(0)
 
 
 _ABORT_CODES: Final = {int(code): code for code in AbortCode}

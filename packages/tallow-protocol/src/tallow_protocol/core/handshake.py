@@ -201,10 +201,12 @@ def parse_abort(body: Buffer) -> AbortCode:
     return AbortCode.of_number(int.from_bytes(body[1:], "big"))
 
 
-def _frame(body: Buffer, kind: int, length: int, budget: GuessBudget) -> bytes:
-    """Return the body of an expected frame. Raises what an Abort says, or HandshakeError."""
-    if len(body) == ABORT_BYTES and body[0] == ABORT_TYPE:
-        raise parse_abort(body).error(budget.left)
+def _is_abort(body: Buffer) -> bool:
+    return len(body) == ABORT_BYTES and body[0] == ABORT_TYPE
+
+
+def _frame(body: Buffer, kind: int, length: int) -> bytes:
+    """Return the body of an expected frame. Raises HandshakeError for any other."""
     if len(body) != length or body[0] != kind:
         raise HandshakeError
     return bytes(body)
@@ -287,7 +289,9 @@ class SenderAwaitsReply(_Once):
         version that was not offered, both without a guess, and what an Abort says.
         """
         self._use()
-        reply = _frame(body, REPLY_TYPE, REPLY_BYTES, budget)
+        if _is_abort(body):
+            raise parse_abort(body).error_of_sender()
+        reply = _frame(body, REPLY_TYPE, REPLY_BYTES)
         raw_core, confirm_b = reply[1 : 1 + REPLY_CORE_BYTES], reply[1 + REPLY_CORE_BYTES :]
         core = _parse_core(raw_core)
         check_version(core.version, self._inputs.versions)
@@ -343,7 +347,9 @@ class ReceiverStart(_Once):
         no guess was left; UnsupportedSystemError where this machine has no ML-KEM; and what an Abort says.
         """
         self._use()
-        raw_hello = _frame(body, HELLO_TYPE, HELLO_BYTES, budget)
+        if _is_abort(body):
+            raise parse_abort(body).error(budget.left)
+        raw_hello = _frame(body, HELLO_TYPE, HELLO_BYTES)
         inputs = self._inputs
         hello = _parse_hello(raw_hello)
         version = choose_version(hello.versions, inputs.versions)
@@ -404,7 +410,9 @@ class ReceiverReplied(_Once):
         Abort says; the guess stays spent then.
         """
         self._use()
-        confirm = _frame(body, CONFIRM_TYPE, CONFIRM_BYTES, budget)
+        if _is_abort(body):
+            raise parse_abort(body).error(budget.left)
+        confirm = _frame(body, CONFIRM_TYPE, CONFIRM_BYTES)
         keys = self._keys
         if not equal(confirm[1:], confirm_tag_a(keys.prk, keys.transcript_hash, self._confirm_b)):
             raise WrongCodeError(budget.left)
