@@ -524,6 +524,27 @@ def test_a_nameplate_and_the_room_that_follows_share_one_connection():
     assert run_virtual(run()) == "4821"
 
 
+def test_a_redirect_of_the_join_after_allocate_is_followed():
+    async def script(relay):
+        await relay.hear(Allocate)
+        await relay.say(Allocated("4821"))
+        await relay.hear(Join)
+        await relay.say(Redirect("node2.example", 443))
+        await relay.until_gone()
+
+    meeting = Meeting(script, pair_at_once)
+
+    async def run():
+        async with meeting.client:
+            await meeting.client.allocate(LEASE)
+            leg = await meeting.client.meet(ROOM, Side.A, LEASE, wait=False)
+            await leg.transport.close()
+        await meeting.relay.done()
+
+    run_virtual(run())
+    assert meeting.hosts() == ["first.example", "node2.example"]
+
+
 def allocate_then(ending):
     async def script(relay):
         await relay.hear(Allocate)

@@ -42,8 +42,8 @@ NOTICE_BYTES: Final = 1024
 OBSERVED_ADDRESS_BYTES: Final = 64
 """Longest client address in Welcome: an IPv6 address with brackets and port has 47."""
 
-NAMEPLATE_DIGITS: Final = 18
-"""Longest nameplate that a relay may hand out; fits in 63 bits."""
+NAMEPLATE_DIGITS: Final = 12
+"""Longest nameplate that a relay may hand out, as long as the longest that a code may have."""
 
 HOST_BYTES: Final = 253
 """Longest host name (RFC 1035, section 2.3.4, as text)."""

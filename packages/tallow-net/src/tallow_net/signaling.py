@@ -199,7 +199,7 @@ class Allocate:
 
 @dataclass(frozen=True, slots=True)
 class Allocated:
-    """`nameplate` is reserved: 1 to 18 decimal digits without a leading zero."""
+    """`nameplate` is reserved: 1 to 12 decimal digits without a leading zero."""
 
     nameplate: str
 

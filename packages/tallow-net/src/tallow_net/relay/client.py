@@ -268,14 +268,7 @@ class RelayClient:
         self, question: Callable[[SignalingClient, float], None], until: float, *, reuse: bool = False
     ) -> tuple[_Connection, SessionEvent]:
         """Ask on an open or a fresh connection, at most one Redirect away; return connection and answer."""
-        connection = self._take_idle() if reuse else None
-        if connection is not None:
-            try:
-                return connection, await self._answer(connection, question)
-            except ConnectionLostError:
-                _log.debug("the connection that was kept has ended meanwhile")
-        connection = await self._reach(until)
-        event = await self._answer(connection, question)
+        connection, event = await self._ask_first(question, until, reuse=reuse)
         if not isinstance(event, Redirected):
             return connection, event
         self._end(connection)
@@ -287,6 +280,18 @@ class RelayClient:
                 "The relay sent this client on to another one, and that one sent it on again."
             )
         return connection, event
+
+    async def _ask_first(
+        self, question: Callable[[SignalingClient, float], None], until: float, *, reuse: bool
+    ) -> tuple[_Connection, SessionEvent]:
+        connection = self._take_idle() if reuse else None
+        if connection is not None:
+            try:
+                return connection, await self._answer(connection, question)
+            except ConnectionLostError:
+                _log.debug("the connection that was kept has ended meanwhile")
+        connection = await self._reach(until)
+        return connection, await self._answer(connection, question)
 
     async def _answer(
         self, connection: _Connection, question: Callable[[SignalingClient, float], None]

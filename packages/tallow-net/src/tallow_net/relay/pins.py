@@ -49,7 +49,7 @@ class KnownRelays(Protocol):
 class ForgetfulRelays:
     """Remember nothing: every use is the first one, unless the address carries a pin."""
 
-    def lookup(self, host: str, port: int) -> RelayPin | None:  # noqa: ARG002 - the port's signature
+    def lookup(self, host: str, port: int) -> RelayPin | None:
         """Return None."""
         return None
 
