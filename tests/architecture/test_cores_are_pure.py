@@ -25,6 +25,13 @@ CORES = [
     "tallow-net/src/tallow_net/relay/reconnect.py",
     "tallow-net/src/tallow_net/relay/refusals.py",
     "tallow-net/src/tallow_net/relay/events.py",
+    "tallow-protocol/src/tallow_protocol/code.py",
+    "tallow-protocol/src/tallow_protocol/core/*.py",
+    "tallow-relay/src/tallow_relay/caps.py",
+    "tallow-relay/src/tallow_relay/effects.py",
+    "tallow-relay/src/tallow_relay/ratelimit.py",
+    "tallow-relay/src/tallow_relay/rooms.py",
+    "tallow-relay/src/tallow_relay/roomtable.py",
 ]
 
 IMPURE = {
