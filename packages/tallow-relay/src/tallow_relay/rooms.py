@@ -88,6 +88,8 @@ class _Room:
 
 @dataclass(slots=True)
 class _Waiter:
+    side: Side
+    lease: bytes
     since: float
     heard_at: float
     rooms: set[bytes] = field(default_factory=set)
@@ -158,18 +160,20 @@ class RoomRegistry:
         """Let a connection wait in, or be joined in, the rooms; all of them or none.
 
         `room_ids` are 1 to `rooms_per_connection` different ids of 32 bytes, `lease` has 16 bytes. A second
-        Join of a waiting connection replaces its rooms. Raises RoomRefusedError with the wire's code;
+        Join of a waiting connection, with its side and lease, replaces its rooms. Raises RoomRefusedError with the wire's code;
         nothing has changed then.
         """
         self._check_join(room_ids, lease)
+        before = self._waiters.get(connection)
+        if before is not None and (before.side is not side or not equal(before.lease, lease)):
+            raise RoomRefusedError("bad_request", "a connection waits with one side and one lease")
         moves = self._join_moves(room_ids, side, lease, wait=wait)
         turn = _Turn(now)
-        before = self._waiters.get(connection)
         for room_id in sorted(before.rooms - set(room_ids)) if before is not None else ():
             self._lost(turn, room_id)
         waiter = self._waiters.get(connection)
         if waiter is None:
-            waiter = self._waiters[connection] = _Waiter(since=now, heard_at=now)
+            waiter = self._waiters[connection] = _Waiter(side, lease, since=now, heard_at=now)
             self._push(now + min(ROOM_SILENCE_S, self._limits.max_wait_s), connection)
         waiter.heard_at = now
         seat = _Seat(connection, side, lease, wait, len(room_ids) > 1)

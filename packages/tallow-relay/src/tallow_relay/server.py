@@ -8,6 +8,7 @@ import asyncio
 import secrets
 from collections.abc import Coroutine, Iterable
 from typing import Self
+from weakref import WeakSet
 
 from tallow_net.errors import ConnectionLostError
 from tallow_net.limits import READY_ANSWER_S
@@ -112,6 +113,7 @@ class RelayServer:
         self._pairs: dict[int, Pair] = {}
         self._pair_of: dict[int, Pair] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._transports: WeakSet[Transport] = WeakSet()
         self._next_number = 1
         self._wake = asyncio.Event()
         self._draining = False
@@ -150,6 +152,9 @@ class RelayServer:
             task.cancel()
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+        # A task that was cancelled before its first step has closed nothing.
+        for transport in list(self._transports):
+            transport.abort()
 
     async def drain(self, grace_s: float) -> None:
         """Take no newcomer, send who waits away, and let the pairs end within `grace_s`."""
@@ -157,9 +162,10 @@ class RelayServer:
         if self._listener is not None:
             await self._listener.close()
         for handler in list(self._handlers.values()):
-            delay_ms = RECONNECT_FIRST_MS + secrets.randbelow(RECONNECT_SPREAD_MS)
-            handler.post(Restarting(delay_ms, TRY_FOR_MS))
+            # A client that was told Ready takes whatever comes for its peer's.
             if handler.number not in self._pair_of:
+                delay_ms = RECONNECT_FIRST_MS + secrets.randbelow(RECONNECT_SPREAD_MS)
+                handler.post(Restarting(delay_ms, TRY_FOR_MS))
                 handler.hang_up()
         try:
             async with asyncio.timeout(grace_s):
@@ -219,6 +225,7 @@ class RelayServer:
                 transport = await listener.accept()
             except ConnectionLostError:
                 return
+            self._transports.add(transport)
             self._spawn(self._serve(transport))
 
     async def _serve(self, transport: Transport) -> None:
