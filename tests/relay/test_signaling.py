@@ -270,6 +270,13 @@ async def test_a_keep_alive_that_crosses_ready_is_taken_and_not_echoed() -> None
         assert data[:count] == b"from the peer"[:count]
 
 
+async def test_a_wrong_message_behind_ready_ends_the_meeting_without_a_word() -> None:
+    async with relay() as server, paired(server.port, answer=False) as (a, b):
+        await a.say(Allocate(1, LEASE))
+        assert await a.hear_end()
+        assert await b.hear_end()
+
+
 async def test_a_leave_that_crosses_ready_ends_the_meeting() -> None:
     async with (
         relay() as server,

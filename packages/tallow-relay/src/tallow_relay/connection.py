@@ -163,7 +163,9 @@ class ConnectionHandler:
 
     def end(self, code: str, retry_after_s: int = 0) -> None:
         """Tell the client why, and close; at once after what was posted before."""
-        self.post(SignalingError(ErrorCode[code.upper()], retry_after_s or None))
+        # Behind Ready the client takes every byte for its peer's.
+        if self.state is not ConnectionState.READYING:
+            self.post(SignalingError(ErrorCode[code.upper()], retry_after_s or None))
         self.hang_up()
 
     def hang_up(self) -> None:
