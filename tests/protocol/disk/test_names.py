@@ -116,6 +116,7 @@ def test_ordinary_names_in_many_scripts_are_accepted(path):
         ("Hangul filler", "a\u3164"),
         ("grapheme joiner", "a\u034fb"),
         ("tag character", "a\U000e0041"),
+        ("private use, where some systems hide a colon", "a\uf03ab"),
         ("line separator", "a\u2028b"),
         ("paragraph separator", "a\u2029b"),
         ("noncharacter", "a\uffffb"),
@@ -332,13 +333,13 @@ def test_a_link_without_a_target_is_refused():
         NameIndex().add("t/l", Kind.LINK)
 
 
-def test_an_index_of_100_000_names_stays_small():
+def test_an_index_costs_less_than_400_bytes_a_name():
     import tracemalloc
 
     index = NameIndex()
     tracemalloc.start()
-    for number in range(100_000):
+    for number in range(20_000):
         index.add(f"top/{number // 100}/file-{number}.txt", Kind.FILE)
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert size < 40_000_000
+    assert size < 20_000 * 400

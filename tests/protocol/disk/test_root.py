@@ -243,6 +243,29 @@ def test_without_hard_links_a_file_is_still_placed_and_never_replaces(root, monk
     assert [path.name for path in root.directory.iterdir()] == ["f"]
 
 
+def test_a_placement_that_fails_in_every_way_leaves_no_empty_file_under_the_final_name(root, monkeypatch):
+    def refused(*_, **__):
+        raise PermissionError(errno.EPERM, "this directory is append-only")
+
+    monkeypatch.setattr(os, "link", refused)
+    monkeypatch.setattr(os, "rename", refused)
+    monkeypatch.setattr(system, "_libc", lambda: None)
+    with pytest.raises(NotWritableError):
+        root.write_small(("f",), b"x", 0o600, 0)
+    root.close()
+    assert list(root.directory.iterdir()) == []
+
+
+def test_a_placed_file_is_no_failure_when_its_staged_name_cannot_be_removed(root, monkeypatch):
+    def refused(*_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", refused)
+        root.write_small(("f",), b"x", 0o600, 0)
+    assert (root.directory / "f").read_bytes() == b"x"
+
+
 def test_a_file_system_without_modes_and_times_keeps_the_data(root, monkeypatch):
     def refused(*_, **__):
         raise PermissionError(errno.EPERM, "no modes here")

@@ -53,6 +53,7 @@ _REFUSED_CATEGORIES = {
     "Cc": "a control character",
     "Cf": "an invisible or text-direction character",
     "Cs": "a character that is not valid Unicode",
+    "Co": "a private-use character",
     "Zl": "a line separator",
     "Zp": "a paragraph separator",
 }

@@ -189,7 +189,7 @@ class OutputRoot:
         Missing parent folders are made. Raises ConflictError if the place is taken, NameRefusedError,
         NoSpaceError, NotWritableError.
         """
-        _check(components)
+        self._check(components)
         try:
             if self._exists(self._folder(components[:-1]), components[-1]):
                 raise _conflict(components)
@@ -205,7 +205,7 @@ class OutputRoot:
 
         Raises as `begin` and `StagedFile.commit` do; nothing of the file is left then.
         """
-        _check(components)
+        self._check(components)
         name = ""
         try:
             folder = self._folder(components[:-1])
@@ -228,7 +228,7 @@ class OutputRoot:
 
         Raises ConflictError if something that this transfer did not make stands there.
         """
-        _check(components)
+        self._check(components)
         try:
             self._folder(components, asked=True)
         except OSError as error:
@@ -239,7 +239,7 @@ class OutputRoot:
 
         Raises NameRefusedError for any other target, ConflictError if the place is taken.
         """
-        _check(components)
+        self._check(components)
         names.check_link_target(components, target)
         try:
             folder = self._folder(components[:-1])
@@ -259,7 +259,7 @@ class OutputRoot:
         only a path implied keep the mode that the umask gave them.
         """
         for components, mode, mtime_ns in sorted(folders, key=lambda folder: -len(folder[0])):
-            _check(components)
+            self._check(components)
             try:
                 self.finish_file(self._folder(components, asked=True), mode, mtime_ns)
             except OSError as error:
@@ -339,6 +339,16 @@ class OutputRoot:
 
     # ---- handles ----
 
+    def _check(self, components: tuple[str, ...]) -> None:
+        """Raise NameRefusedError unless the components are what names.check_path returns."""
+        if not components:
+            raise NameRefusedError("a path is empty")
+        if len(components) > names.PATH_DEPTH:
+            raise NameRefusedError(f"a path has more than {names.PATH_DEPTH} levels")
+        # The names of a folder that was made have been checked then.
+        for component in components[-1:] if components[:-1] in self._made else components:
+            names.check_component(component)
+
     def _new_file(self, label: str) -> tuple[int, str]:
         """Create a file in the staging directory; the counter keeps a file that began twice apart."""
         if self._staging < 0:
@@ -412,16 +422,6 @@ def _open_own_folder(parent: int, components: tuple[str, ...], known: tuple[int,
         os.close(handle)
         raise replaced
     return handle
-
-
-def _check(components: tuple[str, ...]) -> None:
-    """Raise NameRefusedError unless the components are what names.check_path returns."""
-    if not components:
-        raise NameRefusedError("a path is empty")
-    if len(components) > names.PATH_DEPTH:
-        raise NameRefusedError(f"a path has more than {names.PATH_DEPTH} levels")
-    for component in components:
-        names.check_component(component)
 
 
 def _write(descriptor: int, data: memoryview, offset: int) -> None:

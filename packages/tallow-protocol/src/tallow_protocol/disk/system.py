@@ -1,5 +1,6 @@
 """The two system calls that Python lacks: a rename that never replaces, and a sync of one file system."""
 
+import contextlib
 import errno
 import os
 import sys
@@ -26,12 +27,27 @@ def place(name: str, source_directory: int, final_name: str, directory: int) -> 
         if error.errno not in _UNSUPPORTED:
             raise
     else:
-        os.unlink(name, dir_fd=source_directory)
+        with contextlib.suppress(OSError):  # the file is placed; a name left in staging is no failure of it
+            os.unlink(name, dir_fd=source_directory)
         return
     if not _rename_noreplace(name, source_directory, final_name, directory):
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        os.close(os.open(final_name, flags, 0o600, dir_fd=directory))
+        _rename_over_own(name, source_directory, final_name, directory)
+
+
+def _rename_over_own(name: str, source_directory: int, final_name: str, directory: int) -> None:
+    """Take the final name with an empty file that only we can have made, then rename over it."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    placeholder = os.open(final_name, flags, 0o600, dir_fd=directory)
+    try:
         os.rename(name, final_name, src_dir_fd=source_directory, dst_dir_fd=directory)
+    except OSError:
+        with contextlib.suppress(OSError):
+            standing = os.stat(final_name, dir_fd=directory, follow_symlinks=False)
+            if os.path.samestat(standing, os.fstat(placeholder)):
+                os.unlink(final_name, dir_fd=directory)
+        raise
+    finally:
+        os.close(placeholder)
 
 
 def sync_file_system(descriptor: int) -> None:

@@ -1,0 +1,107 @@
+"""Only the gate opens anything for writing: a caller that opens a path by itself fails here."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import tallow_protocol
+
+PACKAGE = Path(tallow_protocol.__file__).parent
+GATE = {"disk/root.py", "disk/system.py"}
+READER = "disk/scan.py"
+MODULES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
+
+OF_OS = {
+    "open",
+    "mkdir",
+    "makedirs",
+    "mkfifo",
+    "mknod",
+    "link",
+    "symlink",
+    "rename",
+    "renames",
+    "replace",
+    "remove",
+}
+OF_OS |= {
+    "removedirs",
+    "rmdir",
+    "unlink",
+    "truncate",
+    "ftruncate",
+    "pwrite",
+    "pwritev",
+    "chmod",
+    "chown",
+    "utime",
+}
+OF_PATHS = {
+    "write_bytes",
+    "write_text",
+    "mkdir",
+    "touch",
+    "symlink_to",
+    "hardlink_to",
+    "rename",
+    "unlink",
+    "rmdir",
+}
+OF_PATHS |= {"chmod", "lchmod"}
+
+
+def writers(tree):
+    """Yield each thing in a module that could write to a path: name and line."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            imported = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+            yield from (
+                f"{name} in line {node.lineno}" for name in imported if name in {"shutil", "tempfile", "io"}
+            )
+        if not isinstance(node, ast.Call):
+            continue
+        called = node.func
+        if isinstance(called, ast.Name) and called.id == "open":
+            yield f"open() in line {node.lineno}"
+        if isinstance(called, ast.Attribute):
+            of_os = isinstance(called.value, ast.Name) and called.value.id == "os"
+            if called.attr in (OF_OS if of_os else OF_PATHS):
+                yield f"{ast.unparse(called)}() in line {node.lineno}"
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module not in GATE | {READER}])
+def test_no_other_module_opens_or_changes_a_path(module):
+    assert list(writers(ast.parse((PACKAGE / module).read_text("utf-8")))) == []
+
+
+def test_the_scanner_opens_for_reading_only():
+    text = (PACKAGE / READER).read_text("utf-8")
+    assert [found.split("(")[0] for found in writers(ast.parse(text))] == ["os.open"]
+    assert "os.O_RDONLY | os.O_NOFOLLOW" in text
+    assert not any(flag in text for flag in ("O_WRONLY", "O_RDWR", "O_CREAT"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "open('x')",
+        "os.open('x', 1)",
+        "os.rename('a', 'b')",
+        "Path('x').write_bytes(b'')",
+        "path.mkdir()",
+        "import shutil",
+        "from tempfile import mkstemp",
+    ],
+)
+def test_this_check_sees(line):
+    assert list(writers(ast.parse(line)))
+
+
+def test_the_gate_follows_no_link_and_replaces_nothing():
+    text = (PACKAGE / "disk" / "root.py").read_text("utf-8")
+    calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+    opened = [ast.unparse(call) for call in calls if ast.unparse(call.func) == "os.open"]
+    assert len(opened) == 4
+    # The first is the directory that the user chose; all others name a flag set that has O_NOFOLLOW.
+    assert sum("O_NOFOLLOW" in call or "_OPEN_FOLDER" in call or "_NEW_FILE" in call for call in opened) == 3
+    assert not any(ast.unparse(call.func) in {"os.rename", "os.replace"} for call in calls)
