@@ -56,3 +56,9 @@ def test_every_named_file_exists(document: Path) -> None:
 def test_every_named_test_exists(document: Path) -> None:
     for file, test in NAMED_TEST.findall(document.read_text(encoding="utf-8")):
         assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file}::{test}"
+
+
+def test_every_document_stands_in_the_index() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    for document in (ROOT / "docs").glob("*.md"):
+        assert document.name == "README.md" or document.name in index, document.name
