@@ -22,9 +22,6 @@ WORTH = 0.9
 LONGEST_PAUSE = 64
 """After this many chunks at most, data that did not shrink is sampled again."""
 
-WINDOW_LOG_LIMIT = 23
-"""A frame that asks for more than 8 MiB of history is refused; a chunk has 4 MiB at most."""
-
 
 class Compressor:
     """Decides per chunk, remembers what did not pay. One caller at a time."""
@@ -85,7 +82,7 @@ class Decompressor:
         import zstandard
 
         if self._context is None:
-            self._context = zstandard.ZstdDecompressor(max_window_size=1 << WINDOW_LOG_LIMIT)
+            self._context = zstandard.ZstdDecompressor()
         try:
             declared = zstandard.get_frame_parameters(bytes(body[:18])).content_size
             if declared != raw_length:

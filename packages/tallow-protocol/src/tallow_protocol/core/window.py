@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 __all__ = ["Window"]
@@ -10,15 +11,15 @@ INITIAL_BYTES = 4 * 1024 * 1024
 """Eight chunks of the usual 512 KiB: enough for 40 MB/s at 100 ms before anything was measured."""
 
 RATE_SAMPLES = 16
-RTT_LIFE_S = 10.0
 
 
 class Window:
     """Counts unacknowledged bytes and sizes itself from what comes back. `now` is monotonic seconds.
 
-    The target is twice the delivery rate (the best of the last samples) times the shortest recent round trip,
-    as BBR does it, between the initial size and `limit_bytes` (what Welcome allows a pair to have in flight).
-    While the window itself is what bounds the rate, the target doubles each round trip.
+    The target is twice the delivery rate (the best of the last samples) times the shortest round trip
+    of the session, as BBR does it, between the initial size and `limit_bytes` (what Welcome allows a pair to have in flight).
+    While the window itself is what bounds the rate, the target doubles each round trip. The shortest round trip never
+    expires: on a slow link every later one has our own queue in it, and the window would feed on itself.
     """
 
     def __init__(self, *, limit_bytes: int, initial_bytes: int = INITIAL_BYTES) -> None:
@@ -28,7 +29,7 @@ class Window:
         self._floor = self.bytes
         self._delivered = 0
         self._rates: deque[float] = deque(maxlen=RATE_SAMPLES)
-        self._round_trips: deque[tuple[float, float]] = deque()
+        self._shortest_s = math.inf
 
     def has_room(self, size_bytes: int) -> bool:
         """Return whether `size_bytes` more may go; one record always may, however large."""
@@ -48,14 +49,9 @@ class Window:
         self.in_flight_bytes -= size_bytes
         self._delivered += size_bytes
         round_trip = max(now - sent_at, 1e-6)
-        trips = self._round_trips
-        while trips and trips[-1][1] >= round_trip:
-            trips.pop()
-        trips.append((now, round_trip))
-        while trips[0][0] < now - RTT_LIFE_S:
-            trips.popleft()
+        self._shortest_s = min(self._shortest_s, round_trip)
         self._rates.append((self._delivered - mark) / round_trip)
-        target = 2 * max(self._rates) * trips[0][1]
+        target = 2 * max(self._rates) * self._shortest_s
         self.bytes = int(min(max(target, self._floor), self.limit_bytes))
 
     @property
