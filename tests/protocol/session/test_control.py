@@ -7,8 +7,9 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tallow_protocol.core.control import UNACKNOWLEDGED_LIMIT, ControlChannel
+from tallow_protocol.core.control import ControlChannel
 from tallow_protocol.errors import ViolationError
+from tallow_protocol.limits import UNACKNOWLEDGED_MESSAGES
 
 
 def test_messages_get_numbers_from_1_in_the_order_they_were_queued() -> None:
@@ -73,21 +74,21 @@ def test_an_acknowledgement_of_what_was_never_sent_is_a_violation() -> None:
 
 def test_a_number_256_ahead_is_kept_and_257_ahead_is_a_violation() -> None:
     channel = ControlChannel()
-    assert channel.received(UNACKNOWLEDGED_LIMIT, 0, b"x") == []
+    assert channel.received(UNACKNOWLEDGED_MESSAGES, 0, b"x") == []
     with pytest.raises(ViolationError):
-        channel.received(UNACKNOWLEDGED_LIMIT + 1, 0, b"x")
+        channel.received(UNACKNOWLEDGED_MESSAGES + 1, 0, b"x")
 
 
 def test_at_most_256_messages_wait_for_an_acknowledgement() -> None:
     channel = ControlChannel()
-    for _ in range(UNACKNOWLEDGED_LIMIT + 1):
+    for _ in range(UNACKNOWLEDGED_MESSAGES + 1):
         channel.queue(b"m")
-    taken = [channel.take(0) for _ in range(UNACKNOWLEDGED_LIMIT)]
+    taken = [channel.take(0) for _ in range(UNACKNOWLEDGED_MESSAGES)]
     assert None not in taken
     assert channel.take(0) is None
     assert not channel.has_work()
     channel.received(0, 1, b"")
-    assert channel.take(0) == (UNACKNOWLEDGED_LIMIT + 1, 0, b"m")
+    assert channel.take(0) == (UNACKNOWLEDGED_MESSAGES + 1, 0, b"m")
 
 
 def test_room_counts_queued_and_unacknowledged_messages() -> None:
@@ -95,7 +96,7 @@ def test_room_counts_queued_and_unacknowledged_messages() -> None:
     channel.queue(b"a")
     channel.take(0)
     channel.queue(b"b")
-    assert channel.room == UNACKNOWLEDGED_LIMIT - 2
+    assert channel.room == UNACKNOWLEDGED_MESSAGES - 2
 
 
 @given(st.integers(0, 2**32), st.integers(0, 40))

@@ -38,7 +38,7 @@ from tallow_protocol.errors import (
     WrongCodeError,
 )
 from tallow_protocol.events import PathKind, RelayTrouble, ServerNotice, WrongCode
-from tallow_protocol.limits import REPLY_WAIT_S
+from tallow_protocol.limits import HALF_OPEN_DIRECT, REPLY_WAIT_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,9 +65,6 @@ __all__ = [
 ]
 
 WIRE_VERSION = 1
-STRANGERS = 8
-"""Connections to a listening sender that have not sent their Reply; one more is told that the code is in use."""
-
 CONNECT_S = 20.0
 LEASE_BYTES = 16
 
@@ -196,13 +193,13 @@ class ListeningRoute:
 
     async def _serve(self, transport: Transport) -> None:
         frames = FrameStream(transport, limit=PLAIN_FRAME_BYTES)
-        if self._unanswered >= STRANGERS or self._taken:
-            await retire(frames, AbortCode.IN_USE)
-            return
         self._unanswered += 1
         try:
             if not await self._joined(frames):
                 transport.abort()
+                return
+            if self._unanswered > HALF_OPEN_DIRECT or self._taken:
+                await retire(frames, AbortCode.IN_USE)
                 return
             established = await agree_as_sender(frames, self._code, self._budget)
         except WrongCodeError as error:

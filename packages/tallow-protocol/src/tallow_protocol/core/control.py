@@ -6,11 +6,9 @@ from collections import deque
 from dataclasses import dataclass
 
 from tallow_protocol.errors import ViolationError
+from tallow_protocol.limits import UNACKNOWLEDGED_MESSAGES
 
-__all__ = ["UNACKNOWLEDGED_LIMIT", "ControlChannel"]
-
-UNACKNOWLEDGED_LIMIT = 256
-"""Numbered messages that may wait for an acknowledgement; at most 1 MiB each, 256 bytes usually."""
+__all__ = ["ControlChannel"]
 
 
 @dataclass(slots=True)
@@ -48,7 +46,7 @@ class ControlChannel:
     @property
     def room(self) -> int:
         """Return how many numbered messages may be queued before the limit."""
-        return UNACKNOWLEDGED_LIMIT - len(self._kept) - len(self._queued)
+        return UNACKNOWLEDGED_MESSAGES - len(self._kept) - len(self._queued)
 
     @property
     def ack_owed(self) -> bool:
@@ -75,7 +73,7 @@ class ControlChannel:
                 kept.connection = connection
                 chosen = number, kept.data
                 break
-        if chosen is None and self._queued and len(self._kept) < UNACKNOWLEDGED_LIMIT:
+        if chosen is None and self._queued and len(self._kept) < UNACKNOWLEDGED_MESSAGES:
             number, data = self._next_number, self._queued.popleft()
             self._next_number += 1
             self._kept[number] = _Kept(data, connection)
@@ -95,7 +93,7 @@ class ControlChannel:
         return bool(
             self._passing
             or self.ack_owed
-            or (self._queued and len(self._kept) < UNACKNOWLEDGED_LIMIT)
+            or (self._queued and len(self._kept) < UNACKNOWLEDGED_MESSAGES)
             or any(kept.connection is None for kept in self._kept.values())
         )
 
@@ -113,7 +111,7 @@ class ControlChannel:
         if number <= self._received or number in self._early:
             self._repeat_seen = True
             return []
-        if number > self._received + UNACKNOWLEDGED_LIMIT:
+        if number > self._received + UNACKNOWLEDGED_MESSAGES:
             raise ViolationError("The peer sent a control message far ahead of its turn.")
         self._early[number] = data
         ready = []

@@ -17,6 +17,7 @@ from tallow_protocol.core.compression import Decompressor
 from tallow_protocol.core.messages import EntryKind
 from tallow_protocol.core.records import ChunkHeader, PackHeader, iter_pack
 from tallow_protocol.errors import IntegrityError, ViolationError
+from tallow_protocol.limits import FILE_SIZE_MAX, PACK_RAW_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,11 +31,6 @@ OUT_OF_ORDER_CHUNKS = 4096
 
 OPEN_FILES = 256
 """Files received at the same time, an open handle each; a sender begins no file while 128 wait for their end."""
-
-PACK_RAW_BYTES = 4 * 1024 * 1024
-"""Raw bytes that a pack may decompress to: the largest chunk, which is the largest record."""
-
-FILE_BYTES_LIMIT = 1 << 62
 
 
 class StagedPlace(Protocol):
@@ -176,7 +172,7 @@ class ReceivePipeline:
     def _begin(self, header: ChunkHeader, entry: Entry) -> _Arriving:
         chunk_size = 1 << header.log2_chunk_size
         size = entry.size
-        if size is None or size > FILE_BYTES_LIMIT:
+        if size is None or size > FILE_SIZE_MAX:
             raise ViolationError
         if len(self._arriving) >= OPEN_FILES:
             raise ViolationError("The peer sends too many files at the same time.")
@@ -215,9 +211,19 @@ class ReceivePipeline:
             arriving.done = message
             self._release(message.file, arriving)
             return
+        if message.size == 0:  # a sender packs empty files, but one that does not is understood
+            self._place_empty(message, entry)
+            return
         if len(self._early_done) >= OPEN_FILES * 2:
             raise ViolationError("The peer finishes files that it has not sent.")
         self._early_done[message.file] = message
+
+    def _place_empty(self, message: FileDone, entry: Entry) -> None:
+        root = packed_root(memoryview(b""))
+        if not equal(message.root, root):
+            raise IntegrityError
+        self._sink.write_small(entry.path, memoryview(b""), entry.mode, entry.mtime_ns)
+        self.roots[message.file] = root
 
     def _release(self, file: int, arriving: _Arriving) -> None:
         done = arriving.done
