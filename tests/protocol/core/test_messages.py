@@ -411,6 +411,14 @@ def test_a_large_offer_is_split_into_parts_that_a_receiver_takes():
     assert all(len(part.raw) <= limits.OFFER_PART_BYTES for part in parts)
 
 
+def test_the_longest_entries_stay_within_the_share_that_is_reckoned_for_them():
+    longest = Entry("\u00e9" * 2048, EntryKind.FILE, limits.FILE_SIZE_MAX, 0o777, limits.MTIME_NS_MIN)
+    link = Entry("p" * 4096, EntryKind.LINK, None, 0o777, limits.MTIME_NS_MIN, "t" * 4096)
+    parts = list(split_offer([longest, link] * 300))
+    assert len(parts) > 3
+    assert all(len(CODEC.decode(CODEC.encode(part)).raw) <= limits.OFFER_PART_BYTES for part in parts)
+
+
 def test_an_empty_offer_is_one_part():
     assert list(split_offer([])) == [Offer(0, True, ())]
 

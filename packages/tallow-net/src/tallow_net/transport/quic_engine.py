@@ -36,7 +36,7 @@ WINDOW_BYTES = 16 * 1024 * 1024
 # rarely enough that the frames cost nothing.
 WINDOW_STEPS = 8
 
-# Larger than the 45 s after which the layer above gives up, and than the 120 s... of an idle pair at a relay.
+# Larger than the 45 s after which the layer above gives up: nobody is cut off by this layer first.
 IDLE_S = 120.0
 
 # What every path carries (RFC 9000, section 14.1).
@@ -151,6 +151,8 @@ class Engine(QuicConnection):
     def _write_stream_limits(
         self, builder: QuicPacketBuilder, space: QuicPacketSpace, stream: QuicStream
     ) -> None:
+        if stream.stream_id != STREAM:
+            return  # refused, or never opened
         # One stream: its window is the connection's.
         stream.max_stream_data_local = self._local_max_data.value
         highest, stream.receiver.highest_offset = stream.receiver.highest_offset, 0

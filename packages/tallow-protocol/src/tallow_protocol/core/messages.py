@@ -74,6 +74,9 @@ __all__ = [
 
 _TYPE_BYTES = 2
 _ENTRY_FIELDS = 6
+_ENTRY_BYTES = 32
+"""An entry's array, kind, size, mode, time and the lengths of its texts take 29 bytes at most."""
+
 _OFFER_MAP_BYTES = 64
 """More than an offer's map takes around its list of entries."""
 
@@ -426,10 +429,15 @@ class TallowCodec:
 
     @staticmethod
     def encode(message: Message) -> bytes:
-        """Return `u16 type || map`. Raises MisuseError for a message that `decode` would refuse."""
+        """Return `u16 type || map`. Raises MisuseError for a message that `decode` would refuse.
+
+        A part of an offer that has its raw map is not encoded or checked again: a MiB of it takes a while.
+        """
+        kind = int(message.TYPE).to_bytes(_TYPE_BYTES, "big")
+        if isinstance(message, Offer) and message.raw:
+            return kind + message.raw
         try:
-            raw = message.raw if isinstance(message, Offer) and message.raw else encode_map(message.to_map())
-            data = int(message.TYPE).to_bytes(_TYPE_BYTES, "big") + raw
+            data = kind + encode_map(message.to_map())
             TallowCodec.decode(data)
         except (NetError, MessageError) as error:
             raise MisuseError(f"a message cannot be sent: {error}") from None
@@ -468,7 +476,9 @@ def split_offer(entries: Iterable[Entry]) -> Iterator[Offer]:
     number, size, total = 0, 0, 0
     for entry in entries:
         total += 1
-        length = len(encode_map({1: _entry_values(entry)}))  # an upper bound of its share: one key too many
+        length = _ENTRY_BYTES + len(entry.path.encode("utf-8", "replace"))
+        if entry.target is not None:
+            length += len(entry.target.encode("utf-8", "replace"))
         if part and size + length > OFFER_PART_BYTES - _OFFER_MAP_BYTES:
             yield _part(number, part, last=False)
             number, size, part = number + 1, 0, []
