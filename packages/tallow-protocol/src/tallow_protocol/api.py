@@ -166,7 +166,7 @@ class _Transfer(ABC):
     def cancel(self) -> None:
         """End the transfer; the other side is told. Iteration then raises CancelledByUserError."""
         self._cancelled = True
-        if self._session is not None and self._shell is not None and self._session.begun:
+        if self._session is not None and self._shell is not None:
             self._session.cancel(time.monotonic())
             self._poke()
         elif self._task is not None:

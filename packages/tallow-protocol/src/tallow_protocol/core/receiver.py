@@ -156,7 +156,9 @@ class ReceiverRole:
         session.emit(OfferReceived(shown, files, sum(entry.size or 0 for entry in self._entries)))
 
     def accept(self, session: Session, now: float) -> None:
-        """Take the user's yes: check the disk, then tell the sender."""
+        """Take the user's yes: check the disk, then tell the sender. After the session's end it does nothing."""
+        if session.over:
+            return
         if not self._offer_whole or self._answered or session.awaits_confirmation:
             raise MisuseError("no offer waits for an answer")
         self._answered = True
@@ -190,7 +192,9 @@ class ReceiverRole:
         session.emit(TransferStarted(pipeline.files, pipeline.total_bytes))
 
     def refuse(self, session: Session, now: float, *, unattended: bool = False) -> None:
-        """Take the user's no."""
+        """Take the user's no. After the session's end it does nothing."""
+        if session.over:
+            return
         if not self._offer_whole or self._answered:
             raise MisuseError("no offer waits for an answer")
         self._refuse(session, RefusedError("the offer was refused"), now, unattended=unattended)

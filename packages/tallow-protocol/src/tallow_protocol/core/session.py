@@ -339,6 +339,11 @@ class Session:
         return self.peer is not None
 
     @property
+    def over(self) -> bool:
+        """Return whether an answer of our user comes too late: the session has ended, or is about to."""
+        return self.error is not None or self.finished
+
+    @property
     def awaits_confirmation(self) -> bool:
         """Return whether our user has yet to compare the digits."""
         return self._must_confirm
@@ -411,7 +416,9 @@ class Session:
     # -- the application -----------------------------------------------------------------------------------
 
     def confirm(self, *, yes: bool, now: float) -> None:
-        """Take the user's answer to the digits."""
+        """Take the user's answer to the digits. It may cross the end of the session and comes too late then."""
+        if self.over:
+            return
         if not self._must_confirm or self.peer is None:
             raise MisuseError("nothing waits to be confirmed")
         if not yes:
