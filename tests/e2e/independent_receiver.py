@@ -118,8 +118,8 @@ def same(one, other):
 
 
 def check_item(item, depth=0):
-    need(depth <= 8, "CBOR is nested too deep")
     kind = type(item)
+    need(depth < 8 or kind not in (list, dict), "CBOR is nested too deep")
     if kind is int:
         need(-(2**64) <= item < 2**64, "CBOR integer out of range")
     elif kind is list:
@@ -140,7 +140,7 @@ def strict_map(data, *kinds, optional=()):
     except Exception as error:
         raise ViolationError("CBOR does not decode") from error
     need(type(item) is dict, "a message is a map")
-    check_item(item, 1)
+    check_item(item)
     need(cbor2.dumps(item, canonical=True) == data, "CBOR is not in its deterministic form")
     wanted = set(range(1, len(kinds) + 1))
     need(wanted - set(optional) <= set(item) <= wanted, "keys of a message")
@@ -158,11 +158,15 @@ def strict_map(data, *kinds, optional=()):
 
 def parse_code(code):
     """The nameplate and PRS of a code."""
-    match = re.fullmatch(r"([1-9][0-9]{0,11})(?:-([a-z]+(?:-[a-z]+){2,15})|:(.{12,256}))", code, re.DOTALL)
-    if match is None:
+    match = re.fullmatch(
+        r"([1-9][0-9]{0,11})(?:-([a-z]+(?:-[a-z]+){2,15})|:(.+))",
+        unicodedata.normalize("NFC", code),
+        re.DOTALL,
+    )
+    if match is None or (match[3] is not None and not 12 <= len(match[3]) <= 256):
         raise SystemExit("that is no code")
     nameplate, words, text = match.groups()
-    return nameplate, (words or unicodedata.normalize("NFC", text)).encode()
+    return nameplate, (words or text).encode()
 
 
 def elligator2(r):
@@ -517,12 +521,15 @@ def check_entry(entry):
 
 def check_offer(entries):
     need(len(entries) <= 262_144, "entries of an offer")
-    seen = {}
+    seen, spelled = {}, {}
     for entry in entries:
         check_entry(entry)
-        key = folded(entry[0])
+        names, key = entry[0].split("/"), folded(entry[0])
         need(key not in seen, "two equal paths", BAD_NAME)
         seen[key] = entry[1]
+        for depth in range(1, len(key) + 1):
+            spelling = spelled.setdefault(key[:depth], names[:depth])
+            need(spelling == names[:depth], "two spellings of one path", BAD_NAME)
     for key in seen:
         above = [seen.get(key[:depth], FOLDER) for depth in range(1, len(key))]
         need(all(kind == FOLDER for kind in above), "an entry below a file or link", BAD_NAME)
@@ -575,13 +582,16 @@ class Incoming:
         self.release()
 
     def finished(self, message):
-        need(self.end is None and not self.packed and self.size > 0, "a FileDone out of its place")
+        need(self.end is None and not self.packed, "a FileDone out of its place")
         need(message[2] == self.size, "size in FileDone", INTEGRITY)
         self.end = message
         self.release()
 
     def release(self):
         """Give the file its name once it is whole and verified."""
+        if self.end is not None and self.size == 0:
+            self.log2 = 16
+            self.temporary.touch()
         if self.end is None or not self.log2 or len(self.digests) < self.count():
             return
         root = file_root(self.size, 1 << self.log2, [self.digests[i] for i in range(self.count())])
@@ -695,7 +705,7 @@ class Transfer:
     def take_pack(self, header, body):
         _, flags, zeros, _, count, raw_length, more = struct.unpack(">BBHIII16s", header)
         need(flags & ~1 == 0 and zeros == 0 and not any(more), "header of a pack")
-        need(raw_length <= 4 << 20, "size of a pack")
+        need(count > 0 and raw_length <= 4 << 20, "size of a pack")
         raw, at, ranges = unpacked(body, raw_length, compressed=flags & 1), 0, []
         for _ in range(count):
             need(at + 40 <= len(raw), "a pack is too short")
