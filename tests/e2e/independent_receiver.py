@@ -444,18 +444,18 @@ class Sender:
     """What A's Auth said, verified."""
 
     def __init__(self, auth, keys):
-        need(same(sha512(b"tallow/1 sas commit", auth[5])[:32], keys.sas_commit), "SAS commitment", INTEGRITY)
+        need(same(sha512(b"tallow/1 sas commit", auth[5])[:32], keys.sas_commit), "SAS commitment")
         self.ed, self.mldsa = auth[1], auth[2]
         self.fingerprint = fingerprint(self.ed, self.mldsa)
-        self.verify(b"tallow/1 auth\0A" + keys.th + self.fingerprint + bytes(32), auth[3], auth[4])
+        self.verify(b"tallow/1 auth\0A" + keys.th + self.fingerprint + bytes(32), auth[3], auth[4], VIOLATION)
         self.sas = keys.sas(auth[5])
 
-    def verify(self, signed, sig_ed, sig_mldsa):
+    def verify(self, signed, sig_ed, sig_mldsa, code=INTEGRITY):
         try:
             Ed25519PublicKey.from_public_bytes(self.ed).verify(sig_ed, signed)
             MLDSA87PublicKey.from_public_bytes(self.mldsa).verify(sig_mldsa, signed, b"tallow/1")
         except (InvalidSignature, ValueError) as error:
-            raise ViolationError("a signature is wrong", INTEGRITY) from error
+            raise ViolationError("a signature is wrong", code) from error
 
 
 # -------------------------------------------------------------------------------------------- section 18: path rules
@@ -744,7 +744,9 @@ class Transfer:
         self.records.send(DONE, {1: count, 2: size})
         end = time.monotonic() + DONE_WAIT
         while self.records.acknowledged < self.records.sent:
-            self.records.receive(max(0.1, end - time.monotonic()))
+            kind, header, body = self.records.receive(max(0.1, end - time.monotonic()))
+            if kind == CONTROL and header == CANCEL:
+                raise EndedError(f"cancelled by the sender, code {strict_map(body, int)[1]}")
         return count, size
 
 
