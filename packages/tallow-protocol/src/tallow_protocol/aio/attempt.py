@@ -19,10 +19,12 @@ from tallow_protocol.core.handshake import (
     SenderStart,
     encode_abort,
 )
-from tallow_protocol.errors import PeerLeftError
+from tallow_protocol.errors import InUseError, PeerLeftError
 from tallow_protocol.limits import REPLY_WAIT_S
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tallow_net import FrameStream
 
     from tallow_protocol.code import Code
@@ -77,12 +79,20 @@ async def _expect(frames: FrameStream) -> bytes:
     return body
 
 
-async def agree_as_sender(frames: FrameStream, code: Code, budget: GuessBudget) -> SenderEstablished:
-    """Do A's side: Hello, Reply, Confirm. Raises what `SenderAwaitsReply.receive_reply` does, PeerLeftError, NetError."""
+async def agree_as_sender(
+    frames: FrameStream, code: Code, budget: GuessBudget, claim: Callable[[], bool] | None = None
+) -> SenderEstablished:
+    """Do A's side: Hello, Reply, Confirm.
+
+    `claim` is asked before Confirm leaves, where several attempts run at once: no leaves this one behind, with
+    InUseError. Raises what `SenderAwaitsReply.receive_reply` does, PeerLeftError, NetError.
+    """
     start = SenderStart(_fresh_inputs(code), secrets.token_bytes(32))
     await frames.write(start.hello)
     awaiting = start.sent()
     established = awaiting.receive_reply(await _expect(frames), budget)
+    if claim is not None and not claim():
+        raise InUseError
     await frames.write(established.confirm)
     return established
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from tallow_net import (
     LeaveReason,
     NetError,
+    PeerViolationError,
     RelayNotice,
     RelayReconnecting,
     RelayWaiting,
@@ -28,7 +29,7 @@ from tallow_net.transport.frames import FrameStream
 from tallow_net.transport.interface import TransportChoice, TransportKind
 
 from tallow_protocol.aio.attempt import agree_as_receiver, agree_as_sender, retire
-from tallow_protocol.aio.failures import as_protocol_errors
+from tallow_protocol.aio.failures import as_protocol_errors, translated
 from tallow_protocol.core.codes import AbortCode
 from tallow_protocol.errors import (
     CodeBurnedError,
@@ -107,10 +108,10 @@ class ReceiverRoute(Protocol):
         """Release what the route holds."""
 
 
-def _wrong(error: WrongCodeError, budget: GuessBudget, on_event: Callable[[Event], None]) -> None:
+def _wrong(error: WrongCodeError, on_event: Callable[[Event], None]) -> None:
     """Show a wrong guess; raise when it was the last."""
     on_event(WrongCode(error.left))
-    if budget.burned:
+    if error.left == 0:
         raise CodeBurnedError from None
 
 
@@ -143,7 +144,7 @@ class RelaySenderRoute:
                 await retire(leg.frames, AbortCode.BURNED if self._budget.burned else AbortCode.WRONG_CODE)
                 if self._budget.burned:
                     await self._relay.leave(self._code.room_id, self._lease, LeaveReason.BURNED)
-                _wrong(error, self._budget, self._on_event)
+                _wrong(error, self._on_event)
                 continue
             except (ProtocolError, NetError) as error:
                 if isinstance(error, ViolationError):
@@ -178,6 +179,7 @@ class ListeningRoute:
         self._budget = budget
         self._on_event = on_event
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[None]] = set()
         self._met: asyncio.Queue[Met | ProtocolError] = asyncio.Queue()
         self._unanswered = 0
         self._taken = False
@@ -193,32 +195,47 @@ class ListeningRoute:
 
     async def _serve(self, transport: Transport) -> None:
         frames = FrameStream(transport, limit=PLAIN_FRAME_BYTES)
+        if self._unanswered >= HALF_OPEN_DIRECT or self._taken:
+            await self._end(frames, AbortCode.IN_USE)
+            return
+        mine = False
+
+        def claim() -> bool:
+            nonlocal mine
+            mine, self._taken = not self._taken, True
+            return mine
+
         self._unanswered += 1
         try:
             if not await self._joined(frames):
                 transport.abort()
                 return
-            if self._unanswered > HALF_OPEN_DIRECT or self._taken:
-                await retire(frames, AbortCode.IN_USE)
-                return
-            established = await agree_as_sender(frames, self._code, self._budget)
+            established = await agree_as_sender(frames, self._code, self._budget, claim)
         except WrongCodeError as error:
             await self._refuse(frames, error)
         except (ProtocolError, NetError) as error:
-            await retire(frames, AbortCode.of(error) if isinstance(error, ProtocolError) else None)
+            if mine:
+                self._taken = False
+            await self._end(frames, AbortCode.of(error) if isinstance(error, ProtocolError) else None)
         except asyncio.CancelledError:
-            transport.abort()
-            raise
+            if mine or not self._taken:
+                transport.abort()
+                raise
+            await self._end(frames, AbortCode.IN_USE)
         else:
-            if self._taken:
-                await retire(frames, AbortCode.IN_USE)
-                return
-            self._taken = True
             path = _DIRECT_PATHS[transport.kind]
             met = Met(frames, path, established.keys, PAIR_IN_FLIGHT_BYTES, sas_nonce=established.r_a)
             self._met.put_nowait(met)
         finally:
             self._unanswered -= 1
+
+    async def _end(self, frames: FrameStream, code: AbortCode | None) -> None:
+        """Say why a connection ends; `close` waits for this, since a reset would destroy what was said."""
+        task = asyncio.current_task()
+        if task is not None:
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+        await retire(frames, code)
 
     async def _joined(self, frames: FrameStream) -> bool:
         """Return whether the connection asks for our room; anything else is closed without an answer."""
@@ -231,12 +248,12 @@ class ListeningRoute:
             return False
 
     async def _refuse(self, frames: FrameStream, error: WrongCodeError) -> None:
-        burned = self._budget.burned
-        await retire(frames, AbortCode.BURNED if burned else AbortCode.WRONG_CODE)
+        """Count it at once, whatever the stranger does about being told."""
         try:
-            _wrong(error, self._budget, self._on_event)
+            _wrong(error, self._on_event)
         except CodeBurnedError as end:
             self._met.put_nowait(end)
+        await self._end(frames, AbortCode.BURNED if error.left == 0 else AbortCode.WRONG_CODE)
 
     async def next(self) -> Met:
         """Wait for a receiver; an attempt that ended before its session began frees the place."""
@@ -254,7 +271,7 @@ class ListeningRoute:
         """Stop listening and drop strangers."""
         self._accepting.cancel()
         await self._listener.close()
-        for task in tuple(self._tasks):
+        for task in self._tasks - self._ending:
             task.cancel()
         await asyncio.gather(self._accepting, *self._tasks, return_exceptions=True)
 
@@ -272,6 +289,9 @@ class _Attempts:
         left = self._budget.left
         try:
             established = await agree_as_receiver(frames, self._code, self._budget)
+        except PeerViolationError as error:
+            await retire(frames, AbortCode.VIOLATION)
+            raise translated(error) from None
         except (PeerLeftError, NetError):
             await frames.transport.close()
             if self._budget.burned:
