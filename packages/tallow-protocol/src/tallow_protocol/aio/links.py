@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tallow_net import ConnectionLostError, NetError
 from tallow_net.framing import frame_header
@@ -14,7 +14,7 @@ from tallow_protocol.core.sending import SendPipeline
 from tallow_protocol.errors import PeerLeftError, ViolationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from tallow_net import FrameStream
 
@@ -46,6 +46,7 @@ class LinkRunner:
         *,
         submit: Callable[[Job], None],
         finished: Callable[[Job], None],
+        changed: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
         self.link = link
@@ -53,6 +54,7 @@ class LinkRunner:
         self._session = session
         self._submit = submit
         self._finished = finished
+        self._changed = changed
         self._clock = clock
         self._wake = asyncio.Event()
         self._free: list[bytearray] = [bytearray() for _ in range(WRITE_BUFFERS)]
@@ -70,23 +72,18 @@ class LinkRunner:
         """Look again for something to send."""
         self._wake.set()
 
-    async def _guard(self, work: object) -> None:
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         """Run one direction; its end, however it comes, is the end of the connection for the session."""
         cause: PeerLeftError | ViolationError
         try:
-            await work  # type: ignore[misc]  # one of the two coroutines below
+            await work
             cause = PeerLeftError(by="peer")
         except ConnectionLostError as error:
             cause = PeerLeftError(by=error.by)
         except NetError as error:
             cause = ViolationError(f"the connection ended: {error}")
         self._session.lost(self.link, self._clock(), cause)
-        self._finished_nothing()
-
-    def _finished_nothing(self) -> None:
-        from tallow_protocol.core.jobs import Job
-
-        self._finished(Job(lambda: None, lambda _job, _now: None))
+        self._changed()
 
     # -- receiving -----------------------------------------------------------------------------------------
 

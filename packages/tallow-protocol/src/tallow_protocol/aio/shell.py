@@ -44,7 +44,13 @@ class SessionShell:
     def add(self, link: Link, frames: FrameStream) -> None:
         """Run a connection of the session; the shell closes it."""
         self._runners[link.ident] = LinkRunner(
-            self.session, link, frames, submit=self._worker.submit, finished=self._finished, clock=self._clock
+            self.session,
+            link,
+            frames,
+            submit=self._worker.submit,
+            finished=self._finished,
+            changed=self.poke,
+            clock=self._clock,
         )
 
     def poke(self) -> None:
