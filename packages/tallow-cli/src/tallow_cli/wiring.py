@@ -30,6 +30,9 @@ __all__ = ["RELAY_VARIABLE", "Settings", "Wiring", "check_peer", "settings", "wi
 
 RELAY_VARIABLE = "TALLOW_RELAY"
 
+PROGRAM_VARIABLE = "TALLOW_PROGRAM"
+"""The path of this program, where that is not `tallow`: a checkout's own start script sets it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -47,6 +50,7 @@ class Settings:
     verify: bool
     anonymous: bool
     out: str
+    program: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class Wiring:
 
     options: TransferOptions
     given_relays: tuple[RelayAddress, ...] = ()
+    program: str = "tallow"
 
     @property
     def relays(self) -> tuple[RelayAddress, ...]:
@@ -71,7 +76,7 @@ class Wiring:
 
     def receive_command(self, code: str, peers: tuple[str, ...]) -> str:
         """Return the whole command for the other side, quoted for a shell."""
-        words = ["tallow", "receive"]
+        words = [self.program, "receive"]
         for address in self.given_relays:
             words += ["--relay", str(address)]
         if peers:
@@ -106,6 +111,7 @@ def settings(
         verify=verify or config.verify,
         anonymous=anonymous or config.anonymous,
         out=out or config.out or ".",
+        program=environment.get(PROGRAM_VARIABLE) or "tallow",
     )
 
 
@@ -132,7 +138,7 @@ def wired(chosen: Settings, *, direct: bool = False) -> Iterator[Wiring]:
             identity=identity,
             ports=ports,
         )
-        yield Wiring(options, () if direct else chosen.given_relays)
+        yield Wiring(options, () if direct else chosen.given_relays, chosen.program)
 
 
 def check_peer(peer: str) -> str:
