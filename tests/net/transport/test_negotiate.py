@@ -326,3 +326,49 @@ async def test_an_answer_from_something_else_says_more_than_silence():
     for order in ([silence, something_else], [something_else, silence]):
         with pytest.raises(NotTallowError):
             await race(order, stagger_s=0)
+
+
+async def test_a_fault_closes_what_opened_at_the_same_moment():
+    end, peer = memory_pair()
+    go = asyncio.Event()
+
+    async def succeed():
+        await go.wait()
+        return end
+
+    async def break_down():
+        await go.wait()
+        raise ValueError("a fault")
+
+    async def start():
+        go.set()
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(DEADLINE_S):
+        with pytest.raises(ValueError, match="a fault"):
+            await race([succeed, break_down, start], stagger_s=0)
+        with pytest.raises(ConnectionLostError):
+            await peer.receive_into(memoryview(bytearray(1)))
+
+
+async def test_a_race_that_is_cancelled_at_its_end_closes_the_winner():
+    end, peer = memory_pair()
+    stubborn = asyncio.Event()
+
+    async def succeed():
+        return end
+
+    async def linger():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stubborn.set()
+            await asyncio.sleep(3600)
+
+    async with asyncio.timeout(DEADLINE_S):
+        task = asyncio.create_task(race([linger, succeed], stagger_s=0))
+        await stubborn.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        with pytest.raises(ConnectionLostError):
+            await peer.receive_into(memoryview(bytearray(1)))

@@ -37,8 +37,7 @@ BACKLOG = 512
 # Port numbers that are free for TCP and taken for UDP, in a row, before we give up.
 PORT_TRIES = 32
 
-# Out of file descriptors: nothing to do but to wait until some are given back.
-EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+# Out of file descriptors or memory: nothing to do but to wait until some are given back.
 EXHAUSTED_WAIT_S = 0.1
 
 
@@ -156,10 +155,11 @@ class Listener:
         while True:
             try:
                 connection, address = await loop.sock_accept(sock)
-            except OSError as error:
-                if error.errno in EXHAUSTED:
-                    await asyncio.sleep(EXHAUSTED_WAIT_S)
+            except ConnectionAbortedError:
                 continue  # the peer left before it was accepted
+            except OSError:
+                await asyncio.sleep(EXHAUSTED_WAIT_S)
+                continue
             host = address[0]
             if not self._room() or not self._gate.admit(host):
                 connection.close()

@@ -25,31 +25,34 @@ async def race(attempts: Sequence[Attempt], *, stagger_s: float) -> Transport:
     waiting = list(attempts)
     running: set[asyncio.Task[Transport]] = set()
     errors: list[ConnectError] = []
-    winner: Transport | None = None
+    winner: asyncio.Task[Transport] | None = None
     try:
-        while waiting or running:
+        while winner is None and (waiting or running):
             if waiting:
                 running.add(asyncio.ensure_future(_run(waiting.pop(0))))
             done, _ = await asyncio.wait(
-                running,
-                timeout=stagger_s if waiting else None,
-                return_when=asyncio.FIRST_COMPLETED,
+                running, timeout=stagger_s if waiting else None, return_when=asyncio.FIRST_COMPLETED
             )
             for task in done:
                 error = task.exception()
-                if error is None and winner is None:
-                    running.discard(task)
-                    winner = task.result()
+                if error is None:
+                    winner = winner or task
                 elif isinstance(error, ConnectError):
                     running.discard(task)
                     errors.append(error)
-                elif error is not None:
+                else:
                     raise error
-            if winner is not None:
-                return winner
-    finally:
+    except BaseException:
         await _end(running)
-    raise next((error for error in errors if isinstance(error, NotTallowError)), errors[0])
+        raise
+    if winner is None:
+        raise next((error for error in errors if isinstance(error, NotTallowError)), errors[0])
+    try:
+        await _end(running - {winner})
+    except BaseException:
+        winner.result().abort()
+        raise
+    return winner.result()
 
 
 async def _run(attempt: Attempt) -> Transport:
