@@ -23,6 +23,9 @@ RELAY = Path(sys.executable).with_name("tallow-relay")
 START_S, END_S = 30, 60
 MTIME_NS = 1_600_000_000_123_456_789
 
+NOBODY = 65534
+WITHOUT_ROOT = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+
 needs_programs = pytest.mark.skipif(
     not (TALLOW.exists() and RELAY.exists()), reason="the programs are not installed beside Python"
 )
@@ -138,6 +141,9 @@ class Stage:
 
     def start(self, command, *, prefix=()):
         home = self.folder / f"home{len(self.processes)}"
+        if prefix:  # the child is somebody else, and its home must be its own
+            home.mkdir(mode=0o700)
+            os.chown(home, NOBODY, NOBODY)
         process = Process(command, home, prefix=prefix)
         self.processes.append(process)
         return process

@@ -4,11 +4,13 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 
 import pytest
 
 from tests.e2e.kit import (
+    WITHOUT_ROOT,
     assert_nothing_left,
     assert_same,
     described,
@@ -226,3 +228,43 @@ def test_a_place_that_is_not_tallow_is_one_clear_error(stage, tmp_path, request,
         sender = stage.send(option, address, tmp_path / "file")
         assert sender.end() == 7, sender.errors
         sender.only_error_line()
+
+
+@pytest.fixture
+def without_root(tmp_path):
+    """The words before a command that take root's rights away, and a folder that such a child may use."""
+    if os.geteuid() != 0:
+        return [], tmp_path
+    if shutil.which("setpriv") is None:
+        pytest.skip("root's rights cannot be taken from a child without setpriv")
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(folder.stat().st_mode | 0o011)
+    probe = [*WITHOUT_ROOT, sys.executable, "-c", "import tallow_cli"]
+    if subprocess.run(probe, check=False, capture_output=True, timeout=30).returncode:
+        pytest.skip("a child without root's rights cannot read this checkout")
+    return WITHOUT_ROOT, tmp_path
+
+
+def test_an_unreadable_file_is_named_before_anything_is_waited_for(stage, without_root):
+    prefix, folder = without_root
+    (folder / "secret").write_bytes(b"x")
+    (folder / "secret").chmod(0)
+    sender = stage.send(folder / "secret", prefix=prefix)
+    assert sender.end() == 14, (sender.errors, sender.raw)
+    assert sender.error["error"] == "unreadable"
+    assert "secret" in sender.only_error_line()
+
+
+def test_a_folder_that_cannot_be_written_is_told_to_both(stage, without_root):
+    prefix, folder = without_root
+    (folder / "file").write_bytes(b"x")
+    (folder / "closed").mkdir(mode=0o555)
+    sender = stage.send(folder / "file")
+    code = sender.wait_for("code")
+    receiver = stage.receive(code["code"], folder / "closed", peer=local(code), prefix=prefix)
+    assert receiver.end() == 14, (receiver.errors, receiver.raw)
+    assert receiver.error["error"] == "not_writable"
+    receiver.only_error_line()
+    assert sender.end() in {10, 14}, (sender.errors, sender.raw)
+    sender.only_error_line()
+    assert_nothing_left(folder / "closed")
