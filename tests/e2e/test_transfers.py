@@ -112,7 +112,7 @@ def test_differing_transports_without_a_relay_are_one_clear_error(stage, tmp_pat
     assert receiver.end() == 7, receiver.errors
     receiver.only_error_line()
     assert f"over {receives.upper()}" in receiver.errors
-    assert "hint: " in receiver.errors
+    assert "--transport" in receiver.errors
     assert sender.child.poll() is None
     assert_nothing_left(tmp_path / "out")
 

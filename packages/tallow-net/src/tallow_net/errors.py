@@ -138,7 +138,10 @@ class PeerUnreachableError(ConnectError):
 
     code = "peer_unreachable"
     retryable = True
-    hints = ("Check that the sender still waits, and that the address and port are the ones it printed.",)
+    hints = (
+        "Check that the sender still waits, and that the address and port are the ones it printed.",
+        "If one side was given --transport, the other needs the same.",
+    )
 
 
 class NotTallowError(ConnectError):
