@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tallow_crypto import Secret, Suite, aead
 from tallow_net import Side
+from tallow_protocol.core.messages import Accept, Ping
 from tallow_protocol.core.state import TransferState
 from tallow_protocol.errors import (
     CancelledByUserError,
@@ -299,3 +300,23 @@ def test_data_before_the_yes_is_a_violation() -> None:
         pass
     assert isinstance(pair.sessions[Side.B].error, ViolationError)
     assert pair.folder.files == {}
+
+
+def test_a_numbered_ping_is_a_violation() -> None:
+    pair = Pair({"f": b"x"}, answer=False)
+    while pair.step():
+        pass
+    pair.sessions[Side.A].send(Ping())
+    while pair.step():
+        pass
+    assert isinstance(pair.sessions[Side.B].error, ViolationError)
+
+
+def test_a_message_without_a_number_that_needs_one_is_a_violation() -> None:
+    pair = Pair({"f": b"x"}, answer=False)
+    while pair.step():
+        pass
+    pair.sessions[Side.B].send_passing(Accept(None))
+    while pair.step():
+        pass
+    assert isinstance(pair.sessions[Side.A].error, ViolationError)

@@ -35,6 +35,7 @@ from tallow_protocol.errors import (
     CodeBurnedError,
     PeerLeftError,
     ProtocolError,
+    VersionError,
     ViolationError,
     WrongCodeError,
 )
@@ -303,7 +304,8 @@ class _Attempts:
                 raise PeerLeftError("the sender's side ended the connection three times") from None
             return None
         except ProtocolError as error:
-            await retire(frames, AbortCode.of(error) if isinstance(error, ViolationError) else None)
+            told = isinstance(error, ViolationError | VersionError)
+            await retire(frames, AbortCode.of(error) if told else None)
             raise
         return Met(frames, path, established.keys, in_flight_bytes, sas_commitment=established.sas_commit)
 

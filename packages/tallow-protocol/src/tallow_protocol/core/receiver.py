@@ -39,7 +39,7 @@ from tallow_protocol.events import (
     TransferProgress,
     TransferStarted,
 )
-from tallow_protocol.limits import OFFER_ENTRIES, OFFER_PARTS, RECEIVED_RANGES
+from tallow_protocol.limits import FILE_SIZE_MAX, OFFER_ENTRIES, OFFER_PARTS, RECEIVED_RANGES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,6 +80,7 @@ class ReceiverRole:
         self._own = own
         self._entries: list[Entry] = []
         self._parts = 0
+        self._total_bytes = 0
         self._manifest = FileManifest()
         self._offer_whole = False
         self._answered = False
@@ -126,6 +127,9 @@ class ReceiverRole:
             raise ViolationError("The parts of the offer came out of order.")
         if len(self._entries) + len(part.entries) > OFFER_ENTRIES:
             raise ViolationError("The offer has too many entries.")
+        self._total_bytes += sum(entry.size or 0 for entry in part.entries)
+        if self._total_bytes > FILE_SIZE_MAX:
+            raise ViolationError("The files of the offer have more bytes together than any disk.")
         self._parts += 1
         self._manifest.add_offer(part)
         self._entries.extend(part.entries)

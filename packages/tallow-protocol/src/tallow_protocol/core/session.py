@@ -27,6 +27,7 @@ from tallow_protocol.core.messages import (
     Cancel,
     Message,
     Ping,
+    Received,
     TallowCodec,
 )
 from tallow_protocol.core.records import ControlHeader, control_record, parse_record
@@ -302,7 +303,12 @@ class Session:
         header, content = job.result
         if isinstance(header, ControlHeader):
             for data in self._control.received(header.number, header.ack, content):
-                self._message(self._codec.decode(data), now)
+                message = self._codec.decode(data)
+                if isinstance(message, Ping | Received) is not (header.number == 0):
+                    raise UnexpectedMessageError(
+                        "the peer numbered a message that has no number, or the reverse"
+                    )
+                self._message(message, now)
         else:
             self.role.stored(self, content, now)
 
