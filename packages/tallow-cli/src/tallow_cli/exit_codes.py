@@ -57,11 +57,11 @@ _CODES: dict[ExitCode, tuple[str, ...]] = {
     ExitCode.NO_SUCH_CODE: (
         "no_such_code",
         "no_such_room",
-        "room_spent",
     ),
     ExitCode.EXPIRED: (
         "expired",
         "room_expired",
+        "room_spent",
     ),
     ExitCode.BURNED: (
         "burned",

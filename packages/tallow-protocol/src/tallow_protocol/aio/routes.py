@@ -35,6 +35,7 @@ from tallow_protocol.errors import (
     CodeBurnedError,
     PeerLeftError,
     ProtocolError,
+    UnreachableError,
     VersionError,
     ViolationError,
     WrongCodeError,
@@ -292,6 +293,12 @@ class _Attempts:
             established = await agree_as_receiver(frames, self._code, self._budget)
         except PeerViolationError as error:
             await retire(frames, AbortCode.VIOLATION)
+            if self._budget.left == left and path in _DIRECT_PATHS.values():
+                raise UnreachableError(
+                    "something answers at the sender's address, but it is not Tallow",
+                    code="not_tallow",
+                    hints=("copy the address and its port again from the sender's screen",),
+                ) from None
             raise translated(error) from None
         except (PeerLeftError, NetError):
             await frames.transport.close()
