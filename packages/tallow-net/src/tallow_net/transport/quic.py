@@ -40,8 +40,9 @@ PIECE_BYTES = 256 * 1024
 # one alone may be forged, or be about a port that was closed for a moment.
 REFUSALS = 3
 
-# Timers of an event loop are this exact; one that fires a moment early counts.
-TIMER_SLACK_S = 0.001
+# Event loops round a wait up to a whole millisecond, and the pacing between datagrams is far less: what is
+# due within this is done in the next turn instead (loopback under load: 10.2 against 8.7 MB/s).
+TIMER_SLACK_S = 0.0008
 
 # TLS alerts appear as error codes 0x100 to 0x1ff (RFC 9001, section 4.8).
 CRYPTO_ERRORS = range(0x100, 0x200)
@@ -483,7 +484,8 @@ class QuicTransport(Transport):
                 return
             self._timer.cancel()
         self._timer_due = due
-        self._timer = self._loop.call_later(max(0.0, due - now), self._on_timer)
+        delay = due - now
+        self._timer = self._loop.call_later(delay if delay > TIMER_SLACK_S else 0.0, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
