@@ -248,6 +248,8 @@ def _mu_verifies(public_key, signature, mu):
 
 def test_acvp_ml_dsa_internal_signatures_over_mu(pycryptodome_vectors):
     # Tallow signs messages only; the library's other form is checked because the first rests on it.
+    if not hasattr(MLDSA87PublicKey, "verify_mu"):
+        pytest.skip("this version of cryptography has no verify_mu")
     cases = [
         test for group, test in _acvp(pycryptodome_vectors, "sigVer") if group["externalMu"] and "mu" in test
     ]

@@ -15,17 +15,18 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def uv(*arguments: str | Path, timeout: float = 140) -> str:
-    """Run uv in the workspace, whose settings it reads, and return what it prints."""
+def uv(*arguments: str | Path, folder: Path, timeout: float = 140) -> str:
+    """Run uv in `folder` and return what it prints: in the workspace it reads the settings and pins there."""
     command = shutil.which(
         "uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     )
     assert command, "uv is in the dev group: run `uv sync`, or ./check"
     done = subprocess.run(
         [command, "-q", *arguments],
-        cwd=ROOT,
+        cwd=folder,
         # Settings of an environment around this run must not decide what is installed, or where.
-        env={name: value for name, value in os.environ.items() if name not in {"VIRTUAL_ENV", "UV_PYTHON"}},
+        env={name: value for name, value in os.environ.items() if name not in {"VIRTUAL_ENV", "UV_PYTHON"}}
+        | {"UV_SYSTEM_CERTS": "true"},
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -46,11 +47,19 @@ class Environment:
         return self.folder / "bin" / "python"
 
     def install(self, *arguments: str | Path, timeout: float = 140) -> None:
-        uv("pip", "install", "--python", self.python, *arguments, timeout=timeout)
+        uv("pip", "install", "--python", self.python, *arguments, folder=self.folder, timeout=timeout)
+
+    def check(self) -> None:
+        """Fail where a requirement of what is installed is not met."""
+        uv("pip", "check", "--python", self.python, folder=self.folder)
+
+    def freeze(self) -> str:
+        """Return what is installed, one requirement a line."""
+        return uv("pip", "freeze", "--python", self.python, folder=self.folder)
 
     def distributions(self) -> set[str]:
-        listed = uv("pip", "freeze", "--python", self.python)
-        return {line.partition("==")[0].partition(" @ ")[0] for line in listed.splitlines()}
+        """Return the names of what is installed."""
+        return {line.partition("==")[0].partition(" @ ")[0] for line in self.freeze().splitlines()}
 
     def run(self, *arguments: str | Path, timeout: float = 60) -> str:
         """Run a program of the environment outside the workspace, and return what it prints."""
@@ -64,7 +73,7 @@ class Environment:
             timeout=timeout,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
         return done.stdout
 
 
@@ -77,7 +86,7 @@ def wheels(tmp_path_factory) -> Path:
     with (shared / "wheels.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "workspace.txt").exists():
-            uv("build", "--all-packages", "--wheel", "--out-dir", folder)
+            uv("build", "--all-packages", "--wheel", "--out-dir", folder, folder=ROOT)
             lines = [f"{wheel.name.split('-')[0]} @ {wheel.as_uri()}\n" for wheel in folder.glob("*.whl")]
             (folder / "workspace.txt").write_text("".join(sorted(lines)))
     return folder
@@ -87,5 +96,5 @@ def wheels(tmp_path_factory) -> Path:
 def empty_environment(tmp_path) -> Environment:
     """A virtual environment with nothing in it, of the Python that runs the tests."""
     folder = tmp_path / "environment"
-    uv("venv", "--python", sys.executable, folder)
+    uv("venv", "--python", sys.executable, folder, folder=tmp_path)
     return Environment(folder)

@@ -11,7 +11,7 @@ from email.parser import HeaderParser
 
 import pytest
 
-from tests.packaging.conftest import ROOT, uv
+from tests.packaging.conftest import ROOT
 
 # What of the workspace comes along, and what must never come, directly or through another.
 COMES_ALONG = {
@@ -71,7 +71,7 @@ def test_a_wheel_installs_and_runs_alone(installed, package):
 
     assert {name for name in distributions if name.startswith("tallow-")} == {package} | COMES_ALONG[package]
     assert distributions.isdisjoint(STAYS_OUT[package])
-    uv("pip", "check", "--python", installed.python)
+    installed.check()
     installed.run("python", "-I", "-W", "error", "-c", IMPORTS, package.replace("-", "_"))
     project = tomllib.loads((ROOT / "packages" / package / "pyproject.toml").read_text())["project"]
     for command in project.get("scripts", {}):
