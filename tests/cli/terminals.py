@@ -16,13 +16,14 @@ DEADLINE_S = 30
 class Child:
     """A process whose standard streams are a pseudo-terminal of 80 by 24, or whose standard output is a pipe."""
 
-    def __init__(self, arguments, *, environment=None, stdout_is_terminal=True):
+    def __init__(self, arguments, *, environment=None, cwd=None, stdout_is_terminal=True):
         self.master, slave = pty.openpty()
         self.process = subprocess.Popen(
             arguments,
             stdin=slave,
             stdout=slave if stdout_is_terminal else subprocess.PIPE,
             stderr=slave,
+            cwd=cwd,
             env={**os.environ, "TERM": "dumb", "COLUMNS": "80", "LINES": "24", **(environment or {})},
             start_new_session=True,
             close_fds=True,

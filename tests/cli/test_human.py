@@ -102,9 +102,28 @@ def test_on_a_terminal_the_bar_is_drawn_over_itself_and_gone_at_the_end():
     screen.show(Connected(PathKind.DIRECT_TCP), 0.0)
     screen.show(TransferStarted(1, 1000), 0.0)
     screen.show(TransferProgress(500, 1000, 0, 1), 1.0)
-    assert "\r 50%" in err.getvalue()
+    bar = err.getvalue().rpartition("\r")[2]
+    assert bar.startswith(" 50%")
     screen.show(TransferDone(1, 1000, 1.0), 1.5)
-    assert err.getvalue().endswith(f"\r{'':59}\rSent 1 file, 1.0 KB in 1.0 s, direct-tcp. All verified.\n")
+    assert err.getvalue().endswith(
+        f"\r{'':{len(bar)}}\rSent 1 file, 1.0 KB in 1.0 s, direct-tcp. All verified.\n"
+    )
+
+
+def test_a_shorter_bar_covers_the_longer_one_before_it():
+    _out, err, screen = screen_of(terminal=True)
+    screen.show(TransferStarted(1, 1_000_000), 0.0)
+    screen.show(TransferProgress(500_000, 1_000_000, 0, 1), 1.0)
+    screen.show(TransferProgress(1_000_000, 1_000_000, 1, 1), 2.0)
+    first, second = err.getvalue().split("\r")[1:]
+    assert len(second.rstrip()) < len(first)
+    assert len(second) == len(first)
+
+
+def test_the_error_of_ctrl_c_covers_what_the_terminal_echoes():
+    _out, err, screen = screen_of(terminal=True)
+    screen.failed(Failure("interrupted", "interrupted", ()))
+    assert err.getvalue() == "\rtallow: error: interrupted\n"
 
 
 def test_an_error_in_the_middle_leaves_the_bar_and_starts_a_line_of_its_own():

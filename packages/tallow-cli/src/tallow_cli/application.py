@@ -156,7 +156,9 @@ def _usage_error(error: Any) -> UsageError:
     if type(error).__name__ == "NoArgsIsHelpError":  # its message is the whole help
         missing = "a command is missing" if command == "tallow" else "a path is missing"
         return UsageError(missing, hints=(f"see {command} --help",))
-    return UsageError(str(error.format_message()), hints=(f"see {command} --help",))
+    near = sorted(getattr(error, "possibilities", None) or ())
+    hints = (*([f"did you mean {' or '.join(near)}?"] if near else ()), f"see {command} --help")
+    return UsageError(error.message if near else error.format_message(), hints=hints)
 
 
 def _quiet_end() -> int:

@@ -88,7 +88,8 @@ def printable(text: str) -> str:
 def _in_one_style(sentence: str) -> str:
     """Return `sentence` as it stands after "tallow: error: ": no capital, no full stop if it is the only sentence."""
     text = printable(sentence).strip()
-    if text[:1].isupper() and text[1:2].islower():
+    first = text.partition(" ")[0]
+    if first[:1].isupper() and (len(first) == 1 or first[1:].islower()):
         text = text[0].lower() + text[1:]
     return text.removesuffix(".") if ". " not in text else text
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tallow_net import InvalidAddressError, RelayAddress, RelayPin, TransportChoice
 from tallow_protocol import Ports, TransferOptions
+from tallow_protocol.limits import CODE_WORDS_MAX, CODE_WORDS_MIN
 from tallow_store import (
     Database,
     KnownRelayStore,
@@ -102,6 +103,8 @@ def settings(
     config: Config = load_config(locations.config_file)
     given = relays or [text for text in re.split(r"[,\s]+", environment.get(RELAY_VARIABLE, "")) if text]
     given_relays = tuple(_relay(text) for text in given)
+    if words is not None and not CODE_WORDS_MIN <= words <= CODE_WORDS_MAX:
+        raise UsageError(f"--words is a number from {CODE_WORDS_MIN} to {CODE_WORDS_MAX}, not {words}")
     return Settings(
         locations=locations,
         relays=given_relays or tuple(_relay(text) for text in config.relay),
@@ -141,8 +144,21 @@ def wired(chosen: Settings, *, direct: bool = False) -> Iterator[Wiring]:
         yield Wiring(options, () if direct else chosen.given_relays, chosen.program)
 
 
-def check_peer(peer: str) -> str:
-    """Return HOST:PORT as it was given; UsageError where it is no such thing."""
+def check_peer(peer: str | None, relays: Sequence[RelayAddress]) -> str | None:
+    """Return HOST:PORT as it was given, None for a meeting at a relay.
+
+    UsageError where it is no such thing, or where there is neither it nor a relay: no way to the sender.
+    """
+    if peer is None:
+        if relays:
+            return None
+        raise UsageError(
+            "there is no way to the sender: give its address or a relay",
+            hints=(
+                "copy the whole line from the sender's screen, with its --peer or --relay",
+                f"a relay for every transfer: {RELAY_VARIABLE}, or relay = [...] in the configuration file",
+            ),
+        )
     host, colon, port = peer.rpartition(":")
     plain = not host.startswith("[") and ":" in host
     if not colon or not host or plain or not port.isdecimal() or not 1 <= int(port) <= 0xFFFF:

@@ -64,7 +64,7 @@ def receive(
         out=out,
     )
     screens = open_output(context.obj, sending=False, json=json, quiet=quiet, verify=chosen.verify, yes=yes)
-    checked_peer = None if peer is None else check_peer(peer)
+    checked_peer = check_peer(peer, chosen.relays)
     parsed = read_code(code, os.environ)
     with wired(chosen, direct=peer is not None) as wiring:
         transfer.run(

@@ -74,7 +74,7 @@ class Screen:
         )
         self._path = ""
         self._bar: ProgressBar | None = None
-        self._drawn = False
+        self._drawn = 0
         self._next_draw = float("-inf")
         self._wait: tuple[str, float] | None = None
         # The code is shown by code_ready().
@@ -138,13 +138,14 @@ class Screen:
     def failed(self, failure: Failure) -> None:
         """Show the error that ends the command, and what to do next."""
         self._end_bar()
+        if failure.code == "interrupted" and self._stderr.is_terminal:
+            self._stderr.write("\r")  # over the ^C that the terminal has written
         for line in failure.lines():
             self._stderr.line(line)
 
     def close(self, now: float) -> None:
-        """End an open bar, as it stands."""
-        if self._bar is not None and self._drawn:
-            self._draw(now)
+        """End an open bar, as it was drawn last."""
+        del now
         self._end_bar()
 
     def say(self, line: str) -> None:
@@ -218,19 +219,20 @@ class Screen:
         if self._bar is None:
             return
         self._next_draw = now + _REDRAW_S
-        width = max(1, self._width())
-        self._stderr.write(f"\r{self._bar.line(now, width):<{width - 1}}")
-        self._drawn = True
+        line = self._bar.line(now, max(1, self._width()))
+        # Padded over the last line and no further: what the terminal echoes, ^C say, then stays on this line.
+        self._stderr.write(f"\r{line:<{self._drawn}}")
+        self._drawn = len(line)
 
     def _erase_bar(self) -> None:
         if self._drawn:
-            self._stderr.write(f"\r{'':{max(1, self._width()) - 1}}\r")
-            self._drawn = False
+            self._stderr.write(f"\r{'':{self._drawn}}\r")
+            self._drawn = 0
 
     def _end_bar(self) -> None:
         if self._drawn:
             self._stderr.write("\n")
-        self._drawn = False
+        self._drawn = 0
         self._bar = None
 
     def _strong(self, text: str) -> str:

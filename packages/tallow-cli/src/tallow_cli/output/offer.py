@@ -76,7 +76,7 @@ def full_list(entries: Iterable[OfferedEntry]) -> list[str]:
 
 def question(offer: OfferReceived, out: str, *, shortened: bool) -> str:
     """Return the question that asks for the yes."""
-    place = {".": "the current folder", "./": "the current folder"}.get(out, out)
+    place = "the current folder" if out in {".", "./"} else out if out[0] in "./~" else f"./{out}"
     answers = "[y/N, l lists all]" if shortened else "[y/N]"
     return f"Receive {sizes.count(offer.files, 'file')}, {sizes.size(offer.bytes)} into {place}? {answers} "
 
