@@ -35,6 +35,11 @@ PLANTS = [
     ("cores do not act", "tallow_net/relay/session.py", "from time import monotonic"),
     ("cores do not act", "tallow_relay/ratelimit.py", "def now():\n    import time"),
     ("cores do not act", "tallow_protocol/core/state.py", "from tallow_protocol.disk import root"),
+    (
+        "cores reach no network and no event loop through anything",
+        "tallow_protocol/core/window.py",
+        "from tallow_net import PeerText",
+    ),
     ("disk is synchronous and knows no network", "tallow_protocol/disk/scan.py", "import asyncio"),
     ("only the command line knows the terminal", "tallow_relay/cli.py", "import rich"),
     ("only the command line knows the terminal", "tallow_protocol/api.py", "import typer"),

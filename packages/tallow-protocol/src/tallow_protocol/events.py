@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tallow_crypto import Fingerprint
-    from tallow_net import PeerText
+    from tallow_net.untrusted import PeerText
 
     from tallow_protocol.code import Code
 

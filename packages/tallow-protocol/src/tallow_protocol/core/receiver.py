@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
-from tallow_net import PeerText
+from tallow_net.untrusted import PeerText
 
 from tallow_protocol.core.codes import CloseCode
 from tallow_protocol.core.manifest import FileManifest, verify_manifest

@@ -15,7 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from tallow_crypto import AuthenticationError, CryptoError, RecordOpener, RecordSealer
-from tallow_net import Side
+from tallow_net.signaling import Side
 
 from tallow_protocol.core.attach import AttachAcceptor, AttachedConnection, AttachOpener, first_number
 from tallow_protocol.core.auth import check_auth, make_auth
