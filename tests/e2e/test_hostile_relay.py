@@ -406,5 +406,6 @@ async def test_of_two_receivers_at_a_listening_sender_one_wins_and_the_other_is_
 ) -> None:
     a, both = await race(letter, out, DIRECT)
     assert a.outcome == "done"
-    assert sorted(side.outcome for side in both) == ["done", "in_use"]
+    # One that comes when the session has begun finds that nobody listens any more.
+    assert sorted(side.outcome for side in both) in (["done", "in_use"], ["done", "peer_unreachable"])
     assert all(explains(side) for side in both if side.error is not None)

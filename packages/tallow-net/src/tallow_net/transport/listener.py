@@ -151,10 +151,9 @@ class Listener:
         task.add_done_callback(self._tasks.discard)
 
     async def _accept_tcp(self, sock: socket.socket, context: ssl.SSLContext | None) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             try:
-                connection, address = await loop.sock_accept(sock)
+                connection, address = await _accepted(sock)
             except ConnectionAbortedError:
                 continue  # the peer left before it was accepted
             except OSError:
@@ -198,6 +197,28 @@ class Listener:
             transport.abort()
         else:
             self._ready.put_nowait(transport)
+
+
+async def _accepted(sock: socket.socket) -> tuple[socket.socket, tuple[str, int]]:
+    """Return the next connection of a listening socket.
+
+    `loop.sock_accept` loses a connection that comes in the turn in which its waiter is cancelled; here nothing is
+    accepted unless somebody takes it.
+    """
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            connection, address = sock.accept()
+        except (BlockingIOError, InterruptedError):
+            ready = asyncio.Event()
+            loop.add_reader(sock, ready.set)
+            try:
+                await ready.wait()
+            finally:
+                loop.remove_reader(sock)
+        else:
+            connection.setblocking(False)
+            return connection, address
 
 
 async def listen(
