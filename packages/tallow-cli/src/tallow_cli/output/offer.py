@@ -37,15 +37,15 @@ class _Tally:
     """What a folder holds."""
 
     files: int = 0
+    folders: int = 0
+    links: int = 0
     bytes: int = 0
-    other: int = 0
 
     def add(self, entry: OfferedEntry) -> None:
-        if entry.kind is OfferedKind.FILE:
-            self.files += 1
-            self.bytes += entry.size_bytes or 0
-        else:
-            self.other += 1
+        self.files += entry.kind is OfferedKind.FILE
+        self.folders += entry.kind is OfferedKind.FOLDER
+        self.links += entry.kind is OfferedKind.LINK
+        self.bytes += entry.size_bytes or 0
 
 
 @dataclass(slots=True)
@@ -105,7 +105,7 @@ def _folder_lines(entries: Sequence[OfferedEntry]) -> list[str]:
     folders: dict[str, _Tally] = {}
     for entry in entries:
         top, slash, _rest = str(entry.path).partition("/")
-        name = f"{top}/" if slash or entry.kind is OfferedKind.FOLDER else "(beside each other)"
+        name = f"{top}/" if slash or entry.kind is OfferedKind.FOLDER else "(in no folder)"
         folders.setdefault(name, _Tally()).add(entry)
     shown = list(folders.items())[:_FOLDERS_SHOWN]
     lines = [f"  {sizes.size(tally.bytes):>8}  {name}   {_contents(tally)}" for name, tally in shown]
@@ -156,5 +156,5 @@ def _hidden_folder(entry: OfferedEntry) -> str | None:
 
 
 def _contents(tally: _Tally) -> str:
-    text = sizes.count(tally.files, "file")
-    return f"{text}, {tally.other:,} folders and links" if tally.other else text
+    counts = ((tally.files, "file"), (tally.folders, "folder"), (tally.links, "link"))
+    return ", ".join(sizes.count(number, thing) for number, thing in counts if number or thing == "file")
