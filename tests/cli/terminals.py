@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 
 DEADLINE_S = 30
@@ -25,6 +27,7 @@ class Child:
             stderr=slave,
             cwd=cwd,
             env={**os.environ, "TERM": "dumb", "COLUMNS": "80", "LINES": "24", **(environment or {})},
+            preexec_fn=_take_the_terminal,  # noqa: PLW1509 - one system call, no lock is taken in it
             start_new_session=True,
             close_fds=True,
         )
@@ -73,5 +76,10 @@ class Child:
         return bool(piece)
 
 
-def python(source, **options):
-    return Child([sys.executable, "-c", source], **options)
+def _take_the_terminal():
+    """Make the pseudo-terminal the child's own, so that Ctrl-C typed there is a signal."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def python(source, arguments=(), **options):
+    return Child([sys.executable, "-c", source, *arguments], **options)

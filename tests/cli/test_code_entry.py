@@ -112,3 +112,12 @@ def test_the_end_of_input_at_the_question_is_a_usage_error():
         child.type("\x04")
         child.until("no code was given")
         assert child.end() == 1
+
+
+def test_ctrl_c_at_the_question_has_its_error_on_a_line_of_its_own():
+    source = "from tallow_cli.main import main; main()"
+    with python(source, arguments=["receive", "--peer", "127.0.0.1:1"]) as child:
+        child.until("Code from the sender's screen: ")
+        child.type("48\x03")
+        child.until("\n\rtallow: error: interrupted\n")
+        assert child.end() == 130

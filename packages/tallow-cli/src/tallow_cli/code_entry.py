@@ -72,6 +72,9 @@ def _ask(parse: Callable[[str], Code]) -> Code:
         except EOFError:
             sys.stderr.write("\n")
             raise _no_code() from None
+        except KeyboardInterrupt:
+            sys.stderr.write("\n")  # what follows starts a line of its own
+            raise
         if not line:
             continue
         try:
