@@ -121,10 +121,12 @@ def _make_file(path: Path) -> None:
 def _prepare(connection: "sqlite3.Connection", path: Path, migrations: Sequence[str] | None) -> None:
     """Check whose database it is, set the modes of this connection, and migrate."""
     latest = SCHEMA_VERSION if migrations is None else len(migrations)
-    version = _number(connection, "PRAGMA user_version")
-    if version != 0 and _number(connection, "PRAGMA application_id") != APPLICATION_ID:
-        raise DatabaseDamagedError(f"{str(path)!r} is a database of another program")
-    if version == 0 and _number(connection, "SELECT count(*) FROM sqlite_master") != 0:
+    # One read of all three: another process may be making the database between two.
+    with _transaction(connection, "DEFERRED"):
+        version = _number(connection, "PRAGMA user_version")
+        application = _number(connection, "PRAGMA application_id")
+        tables = _number(connection, "SELECT count(*) FROM sqlite_master")
+    if (application != APPLICATION_ID) if version else tables:
         raise DatabaseDamagedError(f"{str(path)!r} is a database of another program")
     _refuse_newer(version, latest, path)
     _switch_to_wal(connection)
@@ -184,8 +186,8 @@ def _statements(script: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _transaction(connection: "sqlite3.Connection") -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
+def _transaction(connection: "sqlite3.Connection", kind: str = "IMMEDIATE") -> Iterator[None]:
+    connection.execute(f"BEGIN {kind}")
     try:
         yield
     except BaseException:
