@@ -57,6 +57,16 @@ class Child:
     def type(self, text):
         os.write(self.master, text.encode())
 
+    def type_until(self, keys, text):
+        """Type `keys` until `text` appears: Python misses a Ctrl-C that comes while readline handles another key."""
+        deadline = time.monotonic() + DEADLINE_S
+        while text not in self.screen:
+            assert time.monotonic() < deadline, f"{text!r} did not appear in {self.screen!r}"
+            self.type(keys)
+            patience = time.monotonic() + 1
+            while text not in self.screen and self._ready(patience):
+                self._read(deadline)
+
     def end(self):
         """Read the rest and return the exit code."""
         deadline = time.monotonic() + DEADLINE_S
@@ -64,9 +74,11 @@ class Child:
             pass
         return self.process.wait(max(0.1, deadline - time.monotonic()))
 
+    def _ready(self, deadline):
+        return bool(select.select([self.master], [], [], max(0, deadline - time.monotonic()))[0])
+
     def _read(self, deadline):
-        ready, _, _ = select.select([self.master], [], [], max(0, deadline - time.monotonic()))
-        if not ready:
+        if not self._ready(deadline):
             raise AssertionError(f"nothing more appeared after {self.screen!r}")
         try:
             piece = os.read(self.master, 65536)

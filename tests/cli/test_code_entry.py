@@ -118,6 +118,7 @@ def test_ctrl_c_at_the_question_has_its_error_on_a_line_of_its_own():
     source = "from tallow_cli.main import main; main()"
     with python(source, arguments=["receive", "--peer", "127.0.0.1:1"]) as child:
         child.until("Code from the sender's screen: ")
-        child.type("48\x03")
-        child.until("\n\rtallow: error: interrupted\n")
+        child.type("48")
+        child.until("48")
+        child.type_until("\x03", "\n\rtallow: error: interrupted\n")
         assert child.end() == 130
