@@ -108,12 +108,14 @@ async def agree_as_receiver(frames: FrameStream, code: Code, budget: GuessBudget
 async def retire(frames: FrameStream, code: AbortCode | None) -> None:
     """End a connection before keys: say why, then read to its end, so that what was said arrives."""
     transport = frames.transport
-    with contextlib.suppress(NetError, TimeoutError):
-        async with asyncio.timeout(RETIRE_S):
-            if code is not None:
-                await frames.write(encode_abort(code))
-            await transport.finish()
-            scratch = memoryview(bytearray(4096))
-            while await transport.receive_into(scratch):
-                pass
-    await transport.close()
+    try:
+        with contextlib.suppress(NetError, TimeoutError):
+            async with asyncio.timeout(RETIRE_S):
+                if code is not None:
+                    await frames.write(encode_abort(code))
+                await transport.finish()
+                scratch = memoryview(bytearray(4096))
+                while await transport.receive_into(scratch):
+                    pass
+    finally:
+        await transport.close()

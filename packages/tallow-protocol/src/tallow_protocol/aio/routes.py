@@ -235,6 +235,8 @@ class ListeningRoute:
         """Say why a connection ends; `close` waits for this, since a reset would destroy what was said."""
         task = asyncio.current_task()
         if task is not None:
+            # A request to end is met by this. While it stands, Python before 3.11.4 lets no timeout end as one.
+            task.uncancel()
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
         await retire(frames, code)
