@@ -133,6 +133,22 @@ def test_a_full_disk_under_standard_output_is_said():
     assert ended.stderr == "tallow: error: standard output cannot be written: No space left on device\n"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_with_json_a_full_disk_under_standard_output_is_said_once():
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "tallow_cli", "receive", "--json", "--trnsport", "tcp"],
+            check=False,
+            timeout=DEADLINE_S,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    assert ended.stderr.startswith("tallow: error: ")
+
+
 def test_standard_streams_may_be_closed_from_the_start():
     ended = subprocess.run(
         ["sh", "-c", f"'{sys.executable}' -m tallow_cli send no-such-file >&- 2>&-"],

@@ -181,6 +181,9 @@ class Broken:
     def flush(self):
         raise AssertionError
 
+    def fileno(self):
+        raise OSError
+
 
 def test_a_reader_that_went_away_ends_the_command_on_standard_output_and_nothing_on_standard_error():
     with pytest.raises(OutputClosedError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import logging
 import os
@@ -115,7 +114,7 @@ def invoke(arguments: Sequence[str]) -> int:
         if result == ExitCode.INTERRUPTED:  # typer met Ctrl-C before a session could
             raise StoppedError("interrupted")
     except OutputClosedError:
-        return _quiet_end()
+        return ExitCode.OUTPUT_CLOSED
     except Exception as error:  # noqa: BLE001 - the border: whatever it is, the user gets a sentence
         if debug:
             sys.stderr.write(_redacted("".join(traceback.format_exception(error))))
@@ -140,7 +139,9 @@ def _report(error: Exception, border: Border) -> int:
             else:
                 output.failed(failure)
         except OutputClosedError:
-            return _quiet_end()
+            return ExitCode.OUTPUT_CLOSED
+        except UsageError:
+            pass  # standard output cannot be written; standard error says what happened
     if border.json or output is None:
         for line in failure.lines():
             sys.stderr.write(f"{line}\n")
@@ -159,15 +160,6 @@ def _usage_error(error: Any) -> UsageError:
     near = sorted(getattr(error, "possibilities", None) or ())
     hints = (*([f"did you mean {' or '.join(near)}?"] if near else ()), f"see {command} --help")
     return UsageError(error.message if near else error.format_message(), hints=hints)
-
-
-def _quiet_end() -> int:
-    """Let the interpreter's last flush go nowhere, where whoever read our output has gone, and return the exit code."""
-    with contextlib.suppress(OSError, ValueError):
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
-        os.close(null)
-    return ExitCode.OUTPUT_CLOSED
 
 
 def _set_up_diagnostics(*, debug: bool) -> None:

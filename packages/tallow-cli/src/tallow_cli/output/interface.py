@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TextIO
@@ -54,12 +56,13 @@ class Sink:
         try:
             stream.write(safe)
             stream.flush()
-        except BrokenPipeError:
-            if not self._forgiving:
-                raise OutputClosedError("whoever read the standard output has gone") from None
         except OSError as error:
-            if not self._forgiving:
-                raise UsageError(f"standard output cannot be written: {error.strerror}") from error
+            _send_nowhere(stream)
+            if self._forgiving:
+                return
+            if isinstance(error, BrokenPipeError):
+                raise OutputClosedError("whoever read the standard output has gone") from None
+            raise UsageError(f"standard output cannot be written: {error.strerror}") from error
 
     def line(self, text: str) -> None:
         """Write one line."""
@@ -74,6 +77,14 @@ class Sink:
     def stderr(cls) -> Sink:
         """Return standard error: all that is not data."""
         return cls(sys.stderr, forgiving=True)
+
+
+def _send_nowhere(stream: TextIO) -> None:
+    """Let what is still buffered, which the interpreter flushes at its end, go where it can."""
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
 
 
 class Output(Protocol):
