@@ -93,6 +93,13 @@ def test_the_line_for_the_other_side_repeats_given_relays_and_no_configured_ones
         assert from_file.receive_command("1-a-b-c", ()) == "tallow receive 1-a-b-c"
 
 
+def test_the_line_for_the_other_side_repeats_a_given_transport(home):
+    with wired(chosen(home, anonymous=True, transport="tcp")) as wiring:
+        assert (
+            wiring.receive_command("1-a-b-c", ("h:1",)) == "tallow receive --transport tcp --peer h:1 1-a-b-c"
+        )
+
+
 def test_the_line_for_a_direct_transfer_names_the_first_address_and_is_safe_in_a_shell(home):
     with wired(chosen(home, {"TALLOW_PROGRAM": "/opt/my tools/tallow"}, anonymous=True)) as wiring:
         assert wiring.receive_command("1:it's a secret", ("[fd00::1]:4000", "10.0.0.5:4000")) == (

@@ -297,7 +297,7 @@ def test_a_transfer_through_a_relay_repeats_the_relay_that_was_given(place):
     listening = json.loads(relay.line())
     address = f"{listening['listen']}#{listening['fingerprint']}"
     sender, command = sending(place, "--relay", address)
-    receiver = place.start(*command, "--transport", "tcp", "--yes", "--out", "there", who="receiver")
+    receiver = place.start(*command, "--yes", "--out", "there", who="receiver")
     compare("relay", both(place, sender, receiver))
     relay.process.send_signal(signal.SIGTERM)
     assert relay.end() == 0
@@ -316,3 +316,11 @@ def test_a_person_at_a_terminal_sees_this(place, answer, name):
         "standard error:", "the terminal:"
     )
     compare(name, told + "\n" + place.told(sender.words, sender.end(), sender.out, sender.err))
+
+
+def test_a_burned_code_says_this_to_both(place):
+    sender, command = sending(place, "--code", CODE)
+    for _ in range(3):
+        last = place.start(*command[:-1], "4821-abacus-abdomen-abide", who="receiver")
+        last.end()
+    compare("burned", both(place, sender, last))

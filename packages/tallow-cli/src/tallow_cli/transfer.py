@@ -39,6 +39,12 @@ __all__ = ["Person", "receive", "run", "send"]
 
 _TICK_S = 0.5
 
+_RECEIVERS_NEXT_STEP: dict[str, tuple[str, ...]] = {
+    "burned": ("ask the sender for a new code",),
+    "in_use": ("if that was not you, ask the sender for a new code",),
+}
+"""Where the same error asks another thing of the receiver than of the sender, whose words the error has."""
+
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
@@ -141,7 +147,8 @@ async def receive(
                         attention.ask(answer(event))
                     elif isinstance(event, VerificationNeeded):
                         attention.compare(event, receiver.confirm, person)
-        except ProtocolError:
+        except ProtocolError as error:
+            error.hints = _RECEIVERS_NEXT_STEP.get(error.code, error.hints)
             if not refused:
                 raise
         if refused:

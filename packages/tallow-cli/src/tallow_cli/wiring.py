@@ -39,14 +39,15 @@ PROGRAM_VARIABLE = "TALLOW_PROGRAM"
 class Settings:
     """What a command runs with, after option, environment and configuration, in that order.
 
-    `given_relays` are those of option or environment: the other side does not know them from a configuration
-    like ours, so the line for it repeats them.
+    `given_relays` and `given_transport` are those of option or environment: the other side does not know them from
+    a configuration like ours, so the line for it repeats them.
     """
 
     locations: Locations
     relays: tuple[RelayAddress, ...]
     given_relays: tuple[RelayAddress, ...]
     transport: TransportChoice
+    given_transport: TransportChoice | None
     words: int
     verify: bool
     anonymous: bool
@@ -60,6 +61,7 @@ class Wiring:
 
     options: TransferOptions
     given_relays: tuple[RelayAddress, ...] = ()
+    given_transport: TransportChoice | None = None
     program: str = "tallow"
 
     @property
@@ -80,6 +82,8 @@ class Wiring:
         words = [self.program, "receive"]
         for address in self.given_relays:
             words += ["--relay", str(address)]
+        if self.given_transport is not None:
+            words += ["--transport", self.given_transport.value]
         if peers:
             words += ["--peer", peers[0]]
         return shlex.join([*words, code])
@@ -110,6 +114,7 @@ def settings(
         relays=given_relays or tuple(_relay(text) for text in config.relay),
         given_relays=given_relays,
         transport=TransportChoice(transport or config.transport),
+        given_transport=None if transport is None else TransportChoice(transport),
         words=config.words if words is None else words,
         verify=verify or config.verify,
         anonymous=anonymous or config.anonymous,
@@ -141,7 +146,12 @@ def wired(chosen: Settings, *, direct: bool = False) -> Iterator[Wiring]:
             identity=identity,
             ports=ports,
         )
-        yield Wiring(options, () if direct else chosen.given_relays, chosen.program)
+        yield Wiring(
+            options,
+            given_relays=() if direct else chosen.given_relays,
+            given_transport=chosen.given_transport,
+            program=chosen.program,
+        )
 
 
 def check_peer(peer: str | None, relays: Sequence[RelayAddress]) -> str | None:
