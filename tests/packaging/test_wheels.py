@@ -113,7 +113,9 @@ def test_a_wheel_says_what_it_is(wheels, package):
     with zipfile.ZipFile(wheel_of(wheels, package)) as wheel:
         (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = HeaderParser().parsestr(wheel.read(name).decode())
+        licence = wheel.read(name.replace("METADATA", "licenses/LICENSE"))
 
+    assert licence == (ROOT / "LICENSE").read_bytes()
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata.get_payload().startswith(f"# {package}\n")
