@@ -58,8 +58,7 @@ class Process:
 
     def _read_lines(self):
         for line in self.child.stdout:
-            if not self.peak_kib or b'"progress"' not in line:
-                self.measure()
+            self.measure()
             self._lines.put(line.decode())
         self._lines.put(None)
 
