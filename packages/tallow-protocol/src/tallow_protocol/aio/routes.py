@@ -72,7 +72,11 @@ CONNECT_S = 20.0
 LEASE_BYTES = 16
 
 _RELAY_PATHS = {TransportKind.QUIC: PathKind.RELAY_QUIC, TransportKind.TLS: PathKind.RELAY_TCP}
-_DIRECT_PATHS = {TransportKind.QUIC: PathKind.DIRECT_QUIC, TransportKind.TCP: PathKind.DIRECT_TCP}
+_DIRECT_PATHS = {
+    TransportKind.QUIC: PathKind.DIRECT_QUIC,
+    TransportKind.TCP: PathKind.DIRECT_TCP,
+    TransportKind.MEMORY: PathKind.MEMORY,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,10 +292,14 @@ class _Attempts:
         self._budget = budget
         self._silent = 0
 
-    async def over(self, frames: FrameStream, path: PathKind, in_flight_bytes: int) -> Met | None:
-        """Return the established handshake, or None where another attempt is allowed."""
+    async def over(
+        self, frames: FrameStream, path: PathKind, in_flight_bytes: int, *, join: bytes | None = None
+    ) -> Met | None:
+        """Return the established handshake, or None where another attempt is allowed; `join` is said first."""
         left = self._budget.left
         try:
+            if join is not None:
+                await frames.write(join)
             established = await agree_as_receiver(frames, self._code, self._budget)
         except PeerViolationError as error:
             await retire(frames, AbortCode.VIOLATION)
@@ -315,6 +323,9 @@ class _Attempts:
         except ProtocolError as error:
             told = isinstance(error, ViolationError | VersionError)
             await retire(frames, AbortCode.of(error) if told else None)
+            raise
+        except asyncio.CancelledError:
+            frames.transport.abort()
             raise
         return Met(frames, path, established.keys, in_flight_bytes, sas_commitment=established.sas_commit)
 
@@ -356,12 +367,14 @@ class DirectReceiverRoute:
         """Dial, ask for the room, prove the code."""
         from tallow_net.transport.negotiate import connect_direct
 
+        join = signaling.encode(Join(WIRE_VERSION, (self._code.room_id,), Side.B))
         while True:
             with as_protocol_errors():
                 transport = await connect_direct(*self._place, choice=self._choice, timeout_s=CONNECT_S)
-                frames = FrameStream(transport, limit=PLAIN_FRAME_BYTES)
-                await frames.write(signaling.encode(Join(WIRE_VERSION, (self._code.room_id,), Side.B)))
-            met = await self._attempts.over(frames, _DIRECT_PATHS[transport.kind], PAIR_IN_FLIGHT_BYTES)
+            frames = FrameStream(transport, limit=PLAIN_FRAME_BYTES)
+            met = await self._attempts.over(
+                frames, _DIRECT_PATHS[transport.kind], PAIR_IN_FLIGHT_BYTES, join=join
+            )
             if met is not None:
                 return met
 
