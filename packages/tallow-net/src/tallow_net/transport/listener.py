@@ -9,6 +9,7 @@ import socket
 from typing import TYPE_CHECKING, Protocol
 
 from tallow_net.errors import ConnectionLostError, MisuseError, NetError
+from tallow_net.limits import PAIR_IN_FLIGHT_BYTES
 from tallow_net.transport.interface import TransportKind, remote_name
 from tallow_net.transport.tcp import TcpTlsTransport, TcpTransport, server_context
 
@@ -130,7 +131,7 @@ class Listener:
         self._sockets.append(sock)
         self._start(self._accept_tcp(sock, context))
 
-    def _start_quic(self, sock: socket.socket, certificate: Certificate) -> None:
+    def _start_quic(self, sock: socket.socket, certificate: Certificate, window: int) -> None:
         from tallow_net.transport.quic_listener import QuicEndpoint
 
         self._endpoints.append(
@@ -142,6 +143,7 @@ class Listener:
                 gone=self._gate.gone,
                 handshakes=HANDSHAKES,
                 handshake_s=HANDSHAKE_S,
+                window=window,
             )
         )
 
@@ -229,11 +231,13 @@ async def listen(
     quic: bool,
     certificate: Certificate | None,
     gate: ConnectionGate | None = None,
+    quic_window: int = PAIR_IN_FLIGHT_BYTES,
 ) -> Listener:
     """Listen at `host` ("" and "::": every address of both families) and return the open listener.
 
     `tcp` is TransportKind.TCP (plain), TransportKind.TLS or None; with `quic` UDP has the same port number.
-    Port 0 lets the kernel choose one number for all. Encrypted kinds need `certificate`. Raises OSError
+    Port 0 lets the kernel choose one number for all. `quic_window` is what a QUIC client may have under way before
+    we read it (bytes), the memory that one that is not read costs. Encrypted kinds need `certificate`. Raises OSError
     where the address cannot be had.
     """
     if tcp not in (None, TransportKind.TCP, TransportKind.TLS) or (tcp is None and not quic):
@@ -254,7 +258,7 @@ async def listen(
                 sock.listen(BACKLOG)
                 listener._start_tcp(sock, context)  # noqa: SLF001  (one module, one thing)
             elif certificate is not None:
-                listener._start_quic(sock, certificate)  # noqa: SLF001
+                listener._start_quic(sock, certificate, quic_window)  # noqa: SLF001
     except BaseException:
         await listener.close()
         for sock in bound:

@@ -45,7 +45,9 @@ class QuicEndpoint:
         gone: Callable[[str], None],
         handshakes: int,
         handshake_s: float,
+        window: int,
     ) -> None:
+        self._window = window
         self._configuration = server_configuration(certificate)
         self._admit = admit
         self._offer = offer
@@ -101,9 +103,13 @@ class QuicEndpoint:
         if len(self._opening) >= self._handshakes or not self._admit(host):
             return None
         loop = asyncio.get_running_loop()
-        engine = Engine(self._configuration, original_destination_connection_id=first_id)
+        engine = Engine(self._configuration, window=self._window, original_destination_connection_id=first_id)
         transport = QuicTransport(
-            engine, self._datagrams, remote_name(address), route_changed=lambda cid, on: route(cid, on=on)
+            engine,
+            self._datagrams,
+            remote_name(address),
+            window=self._window,
+            route_changed=lambda cid, on: route(cid, on=on),
         )
 
         def route(cid: bytes, *, on: bool) -> None:
