@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from tallow_cli.prompt import is_yes
 
@@ -28,15 +30,14 @@ asyncio.run(main())
 """
 
 ABANDON = """
-import asyncio
+import asyncio, signal
 from tallow_cli.output.interface import Sink
 from tallow_cli.prompt import Terminal
 
 async def main():
     terminal = Terminal.find(Sink.stderr())
     question = asyncio.create_task(terminal.ask("Go on? "))
-    await asyncio.sleep(0.2)
-    question.cancel()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, question.cancel)
     await asyncio.wait([question])
     print("cancelled", question.cancelled(), flush=True)
 
@@ -72,7 +73,7 @@ def test_the_end_of_input_is_an_empty_answer():
 
 
 def test_what_was_typed_before_the_question_does_not_answer_it():
-    with python(f"input()\nimport time; time.sleep(0.5)\n{ASK}") as child:
+    with python(f"input()\n{ASK}") as child:
         child.type("first\ny\n")
         child.until("Go on? ")
         child.until("...")
@@ -83,6 +84,8 @@ def test_what_was_typed_before_the_question_does_not_answer_it():
 
 def test_an_abandoned_question_holds_up_nothing():
     with python(ABANDON) as child:
+        child.until("Go on? ")
+        child.process.send_signal(signal.SIGUSR1)
         child.until("cancelled True")
         assert child.end() == 0
 
