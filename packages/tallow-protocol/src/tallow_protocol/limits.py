@@ -103,7 +103,6 @@ UNACKNOWLEDGED_MESSAGES: Final = 256
 
 MESSAGE_NUMBER_MAX: Final = 2**63 - 1
 SAS_NONCE_BYTES: Final = 32
-SAS_COMMITMENT_BYTES: Final = 32
 
 # ---- time, in seconds ----
 
@@ -118,9 +117,6 @@ SILENCE_S: Final = 45.0
 
 DONE_WAIT_S: Final = 5.0
 """The receiver waits this long for the acknowledgement of Done."""
-
-LEAVE_WAIT_S: Final = 2.0
-"""Bound of telling the relay that a code is burned."""
 
 # ---- local ----
 

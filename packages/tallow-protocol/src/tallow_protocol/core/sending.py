@@ -197,15 +197,6 @@ class SendPipeline:
         """Return whether every file's root is known, so that the manifest can be made."""
         return len(self.roots) == self._wanted
 
-    @property
-    def idle(self) -> bool:
-        """Return whether nothing is left to send or to hear of."""
-        return self.all_hashed and not self._flying and not self._packs and not self._again
-
-    def has_plan(self) -> bool:
-        """Return whether `plan` would find work, the window apart."""
-        return bool(self._again or self._small or self._large or self._current is not None)
-
     def plan(self, connection: int, now: float) -> Plan | None:
         """Return what goes next on `connection`, counted as on its way; None when the window or the work is used up."""
         plan = self._next_plan()
