@@ -20,7 +20,7 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from tallow_crypto import CryptoError, IdentityKeyPair, ProviderMissingError
+from tallow_crypto import CryptoError, HybridKem, IdentityKeyPair, ProviderMissingError
 from tallow_net import NetError, PeerText, Side
 from tallow_net.transport.interface import TransportChoice
 
@@ -105,6 +105,7 @@ class _Transfer(ABC):
     """What both sides share: the running task, the event queue, the end."""
 
     _sends: bool
+    _identity: IdentityKeyPair
 
     def __init__(self, options: TransferOptions) -> None:
         self._options = options
@@ -198,6 +199,7 @@ class _Transfer(ABC):
     async def _outer(self) -> None:
         outcome = "done"
         try:
+            self._be_somebody()
             await self._run()
         except asyncio.CancelledError:
             outcome = CancelledByUserError.code
@@ -224,6 +226,11 @@ class _Transfer(ABC):
                 files, count = self.summary.files, self.summary.bytes
             self._options.ports.history.record(TransferRecord(self._sends, self._peer, files, count, outcome))
             self._more.set()
+
+    def _be_somebody(self) -> None:
+        """Take the identity of this transfer; a machine without ML-KEM or ML-DSA ends here, before a code is told."""
+        HybridKem()
+        self._identity = self._options.identity or IdentityKeyPair.generate()
 
     async def _run_session(
         self, met: Met, session: Session, began: Callable[[], Awaitable[None]] | None
@@ -365,14 +372,13 @@ class Sender(_Transfer):
         if self._scan is None:
             raise MisuseError("enter the transfer with `async with` first")
         entries = [scanned.entry for scanned in self._scan.entries]
-        identity = self._options.identity or IdentityKeyPair.generate()
         window = Window(limit_bytes=met.in_flight_bytes)
         pipeline = SendPipeline(entries, Sources(self._scan), window=window)
         return Session(
             side=Side.A,
             keys=met.keys,
-            identity=identity,
-            role=SenderRole(entries, pipeline, identity),
+            identity=self._identity,
+            role=SenderRole(entries, pipeline, self._identity),
             verify=self._options.verify,
             now=time.monotonic(),
             machine=self._machine,
@@ -445,12 +451,11 @@ class Receiver(_Transfer):
 
         try:
             met = await route.next()
-            identity = self._options.identity or IdentityKeyPair.generate()
-            self._role = ReceiverRole(OutputFolder(self._into), identity.public_key.fingerprint)
+            self._role = ReceiverRole(OutputFolder(self._into), self._identity.public_key.fingerprint)
             session = Session(
                 side=Side.B,
                 keys=met.keys,
-                identity=identity,
+                identity=self._identity,
                 role=self._role,
                 verify=self._options.verify,
                 now=time.monotonic(),

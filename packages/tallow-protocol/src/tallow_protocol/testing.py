@@ -367,7 +367,7 @@ class Pair:
             if plan is None:
                 return
             buffer = memoryview(bytearray(SendPipeline.frame_capacity(plan)))
-            job = session.fill_job(link, plan, buffer)
+            job = session.fill_job(plan, buffer)
             job.run()
             job.finish(self.now)
             if job.error is not None:

@@ -6,12 +6,14 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from tallow_crypto import CryptoError
 from tallow_net import ConnectionLostError, NetError
 from tallow_net.framing import frame_header
 from tallow_net.limits import SEALED_FRAME_BYTES
 
+from tallow_protocol.core.jobs import no_silent_faults
 from tallow_protocol.core.sending import SendPipeline
-from tallow_protocol.errors import PeerLeftError, ViolationError
+from tallow_protocol.errors import PeerLeftError, ProtocolError, ViolationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -76,12 +78,17 @@ class LinkRunner:
         """Run one direction; its end, however it comes, is the end of the connection for the session."""
         cause: PeerLeftError | ViolationError
         try:
-            await work
+            with no_silent_faults(NetError):
+                await work
             cause = PeerLeftError(by="peer")
         except ConnectionLostError as error:
             cause = PeerLeftError(by=error.by)
         except NetError as error:
             cause = ViolationError(f"the connection ended: {error}")
+        except (ProtocolError, CryptoError) as error:
+            self._session.fail(error, self._clock())
+            self._changed()
+            return
         self._session.lost(self.link, self._clock(), cause)
         self._changed()
 
@@ -137,7 +144,7 @@ class LinkRunner:
             if plan is None:
                 return
             buffer = self._buffer_for(plan)
-            job = self._session.fill_job(self.link, plan, memoryview(buffer))
+            job = self._session.fill_job(plan, memoryview(buffer))
             job.after = lambda job=job, buffer=buffer: self._filled(job, buffer)
             self._submit(job)
 
@@ -154,11 +161,6 @@ class LinkRunner:
         self.wake()
 
     # -- the end -------------------------------------------------------------------------------------------
-
-    @property
-    def idle(self) -> bool:
-        """Return whether everything that the session gave has been handed to the transport."""
-        return not self._ready
 
     async def close(self) -> None:
         """Stop both tasks, deliver what the transport accepted within its bound, close it."""

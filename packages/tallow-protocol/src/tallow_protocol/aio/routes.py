@@ -31,11 +31,15 @@ from tallow_net.transport.interface import TransportChoice, TransportKind
 from tallow_protocol.aio.attempt import agree_as_receiver, agree_as_sender, retire
 from tallow_protocol.aio.failures import as_protocol_errors, translated
 from tallow_protocol.core.codes import AbortCode
+from tallow_protocol.core.jobs import no_silent_faults
 from tallow_protocol.errors import (
     CodeBurnedError,
+    InternalError,
+    MisuseError,
     PeerLeftError,
     ProtocolError,
     UnreachableError,
+    UnsupportedSystemError,
     VersionError,
     ViolationError,
     WrongCodeError,
@@ -114,11 +118,14 @@ class ReceiverRoute(Protocol):
         """Release what the route holds."""
 
 
-def _wrong(error: WrongCodeError, on_event: Callable[[Event], None]) -> None:
-    """Show a wrong guess; raise when it was the last."""
+_OURS = InternalError, MisuseError, UnsupportedSystemError
+"""What no other receiver could make better: it ends the waiting, not one attempt."""
+
+
+def _counted(error: WrongCodeError, on_event: Callable[[Event], None]) -> AbortCode:
+    """Show a wrong guess at once, whatever the stranger does about being told; return what to tell it."""
     on_event(WrongCode(error.left))
-    if error.left == 0:
-        raise CodeBurnedError from None
+    return AbortCode.WRONG_CODE if error.left else AbortCode.BURNED
 
 
 class RelaySenderRoute:
@@ -147,11 +154,14 @@ class RelaySenderRoute:
             try:
                 established = await agree_as_sender(leg.frames, self._code, self._budget)
             except WrongCodeError as error:
-                await retire(leg.frames, AbortCode.BURNED if self._budget.burned else AbortCode.WRONG_CODE)
-                if self._budget.burned:
+                await retire(leg.frames, _counted(error, self._on_event))
+                if error.left == 0:
                     await self._relay.leave(self._code.room_id, self._lease, LeaveReason.BURNED)
-                _wrong(error, self._on_event)
+                    raise CodeBurnedError from None
                 continue
+            except _OURS:
+                leg.transport.abort()
+                raise
             except (ProtocolError, NetError) as error:
                 if isinstance(error, ViolationError):
                     reason = AbortCode.of(error)
@@ -204,6 +214,25 @@ class ListeningRoute:
         if self._unanswered >= HALF_OPEN_DIRECT or self._taken:
             await self._end(frames, AbortCode.IN_USE)
             return
+        self._unanswered += 1
+        try:
+            with no_silent_faults(NetError):
+                await self._attempt(frames)
+        except WrongCodeError as error:
+            reason = _counted(error, self._on_event)
+            if reason is AbortCode.BURNED:
+                self._met.put_nowait(CodeBurnedError())
+            await self._end(frames, reason)
+        except _OURS as error:
+            self._met.put_nowait(error)
+            transport.abort()
+        except (ProtocolError, NetError) as error:
+            await self._end(frames, AbortCode.of(error) if isinstance(error, ProtocolError) else None)
+        finally:
+            self._unanswered -= 1
+
+    async def _attempt(self, frames: FrameStream) -> None:
+        """Prove the code; the first that does takes the place, before Confirm leaves."""
         mine = False
 
         def claim() -> bool:
@@ -211,29 +240,24 @@ class ListeningRoute:
             mine, self._taken = not self._taken, True
             return mine
 
-        self._unanswered += 1
         try:
             if not await self._joined(frames):
-                transport.abort()
+                frames.transport.abort()
                 return
             established = await agree_as_sender(frames, self._code, self._budget, claim)
-        except WrongCodeError as error:
-            await self._refuse(frames, error)
-        except (ProtocolError, NetError) as error:
-            if mine:
-                self._taken = False
-            await self._end(frames, AbortCode.of(error) if isinstance(error, ProtocolError) else None)
         except asyncio.CancelledError:
             if mine or not self._taken:
-                transport.abort()
+                frames.transport.abort()
                 raise
             await self._end(frames, AbortCode.IN_USE)
+        except (ProtocolError, NetError):
+            if mine:
+                self._taken = False
+            raise
         else:
-            path = _DIRECT_PATHS[transport.kind]
+            path = _DIRECT_PATHS[frames.transport.kind]
             met = Met(frames, path, established.keys, PAIR_IN_FLIGHT_BYTES, sas_nonce=established.r_a)
             self._met.put_nowait(met)
-        finally:
-            self._unanswered -= 1
 
     async def _end(self, frames: FrameStream, code: AbortCode | None) -> None:
         """Say why a connection ends; `close` waits for this, since a reset would destroy what was said."""
@@ -254,14 +278,6 @@ class ListeningRoute:
             return isinstance(join, Join) and join.side is Side.B and join.room_ids == (self._code.room_id,)
         except (NetError, TimeoutError):
             return False
-
-    async def _refuse(self, frames: FrameStream, error: WrongCodeError) -> None:
-        """Count it at once, whatever the stranger does about being told."""
-        try:
-            _wrong(error, self._on_event)
-        except CodeBurnedError as end:
-            self._met.put_nowait(end)
-        await self._end(frames, AbortCode.BURNED if error.left == 0 else AbortCode.WRONG_CODE)
 
     async def next(self) -> Met:
         """Wait for a receiver; an attempt that ended before its session began frees the place."""

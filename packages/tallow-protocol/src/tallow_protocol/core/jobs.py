@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tallow_crypto import CryptoError
@@ -9,16 +10,30 @@ from tallow_crypto import CryptoError
 from tallow_protocol.errors import InternalError, ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-__all__ = ["Job"]
+__all__ = ["Job", "no_silent_faults"]
+
+
+@contextmanager
+def no_silent_faults(*expected: type[Exception]) -> Iterator[None]:
+    """Turn a fault of our own into an InternalError: a thread or task must not die with the transfer waiting for it.
+
+    Errors of this package, CryptoError, and what is `expected` pass as they are.
+    """
+    passing: tuple[type[Exception], ...] = (ProtocolError, CryptoError, *expected)
+    try:
+        yield
+    except passing:
+        raise
+    except Exception as error:
+        raise InternalError(f"Tallow failed inside: {type(error).__name__}") from error
 
 
 class Job:
     """`work` runs once, in a worker thread or in place; `then` continues in the session with its outcome.
 
-    A job never raises: an error of ours is carried to the session, anything else as an InternalError, so that a
-    worker thread cannot die with the transfer waiting for it.
+    A job never raises: its error is carried to the session.
     """
 
     __slots__ = ("_then", "_work", "after", "error", "result")
@@ -35,12 +50,10 @@ class Job:
     def run(self) -> None:
         """Do the work."""
         try:
-            self.result = self._work()
+            with no_silent_faults():
+                self.result = self._work()
         except (ProtocolError, CryptoError) as error:
             self.error = error
-        except Exception as error:  # noqa: BLE001 - see the class
-            self.error = InternalError(f"Tallow failed inside: {type(error).__name__}.")
-            self.error.__cause__ = error
 
     def finish(self, now: float) -> None:
         """Continue in the session."""

@@ -21,7 +21,7 @@ from tallow_protocol.core.attach import AttachAcceptor, AttachedConnection, Atta
 from tallow_protocol.core.auth import check_auth, make_auth
 from tallow_protocol.core.codes import CloseCode
 from tallow_protocol.core.control import ControlChannel
-from tallow_protocol.core.jobs import Job
+from tallow_protocol.core.jobs import Job, no_silent_faults
 from tallow_protocol.core.messages import (
     Auth,
     Cancel,
@@ -85,7 +85,7 @@ class Link:
         now: float,
         *,
         proven: bool,
-        attached: AttachedConnection | None,
+        attached: AttachedConnection,
     ) -> None:
         self.ident = ident
         self.number = number
@@ -255,7 +255,7 @@ class Session:
         self._links.pop(link.ident, None)
         self._control.lost(link.ident)
         self.role.lost(link)
-        if not link.proven and link.attached is not None and link.number:
+        if not link.proven and link.number:
             self._acceptor.ended(link.attached)
         if self._ends_at is not None and not self._links:
             self._ends_at = now
@@ -294,7 +294,7 @@ class Session:
         link.last_received = now
         if not link.proven:
             link.proven = True
-            if link.number and link.attached is not None:
+            if link.number:
                 try:
                     self._acceptor.opened(link.attached)
                 except ProtocolError:
@@ -369,11 +369,6 @@ class Session:
         """Return how many numbered messages may be queued before the limit."""
         return self._control.room
 
-    @property
-    def settled(self) -> bool:
-        """Return whether the peer has acknowledged everything numbered."""
-        return self._control.settled
-
     def control_frame(self, link: Link, now: float) -> bytearray | None:
         """Return the next control frame for `link`, sealed and whole, or None."""
         if link.lost or not (link.proven or link.number == 0):
@@ -397,7 +392,7 @@ class Session:
             return None
         return self.role.plan(link, now)
 
-    def fill_job(self, link: Link, plan: Plan, buffer: memoryview) -> Job:
+    def fill_job(self, plan: Plan, buffer: memoryview) -> Job:
         """Return the job that makes the plan's record in `buffer`, for `bulk_frame`."""
 
         def filled(job: Job, now: float) -> None:
@@ -406,7 +401,6 @@ class Session:
             else:
                 self.role.filled(self, job.result, now)
 
-        del link
         return self.job(lambda: self.role.fill(plan, buffer), filled)
 
     def bulk_frame(self, link: Link, filled: Filled, buffer: memoryview, now: float) -> memoryview | None:
@@ -463,7 +457,8 @@ class Session:
 
         def guarded(job: Job, now: float) -> None:
             try:
-                then(job, now)
+                with no_silent_faults():
+                    then(job, now)
             except (ProtocolError, CryptoError) as error:
                 self.fail(error, now)
 
