@@ -24,7 +24,7 @@ from tallow_protocol import (
     VerificationNeeded,
 )
 from tallow_protocol.disk.root import StagedFile
-from tallow_protocol.errors import NoSpaceError
+from tallow_protocol.errors import NoSpaceError, UnreachableError
 from tallow_protocol.events import CodeReady, WrongCode
 from tallow_protocol.ports import TransferRecord
 
@@ -357,3 +357,10 @@ async def test_what_cannot_start_says_so_at_the_door(small: Path, tmp_path: Path
         a.transfer.cancel()
         await task
     assert not made(out)
+
+
+@pytest.mark.parametrize("peer", ["host", "host:", ":1", "host:0", "host:65536", "::1:1", "host:\u0661"])
+async def test_an_address_that_is_none_is_told_before_anything_starts(out: Path, peer: str) -> None:
+    with pytest.raises(UnreachableError, match="HOST:PORT"):
+        await Receiver("4821-copper-lantern-tidy", out, peer=peer).__aenter__()
+    assert not out.exists()

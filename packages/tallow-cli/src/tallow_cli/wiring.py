@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallow_net import InvalidAddressError, RelayAddress, RelayPin, TransportChoice
-from tallow_protocol import Ports, TransferOptions
+from tallow_protocol import Ports, TransferOptions, UnreachableError
+from tallow_protocol.aio.addresses import parse_peer
 from tallow_protocol.limits import CODE_WORDS_MAX, CODE_WORDS_MIN
 from tallow_store import (
     Database,
@@ -169,13 +170,13 @@ def check_peer(peer: str | None, relays: Sequence[RelayAddress]) -> str | None:
                 f"a relay for every transfer: {RELAY_VARIABLE}, or relay = [...] in the configuration file",
             ),
         )
-    host, colon, port = peer.rpartition(":")
-    plain = not host.startswith("[") and ":" in host
-    if not colon or not host or plain or not port.isdecimal() or not 1 <= int(port) <= 0xFFFF:
+    try:
+        parse_peer(peer)
+    except UnreachableError:
         raise UsageError(
             f"--peer is HOST:PORT, not {peer!r}",
             hints=("the sender's screen shows it; an IPv6 address stands in brackets: [2001:db8::1]:4821",),
-        )
+        ) from None
     return peer
 
 

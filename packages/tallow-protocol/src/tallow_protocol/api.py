@@ -405,16 +405,21 @@ class Receiver(_Transfer):
         super().__init__(options or TransferOptions())
         self._code = code
         self._into = into
-        self._address = peer
+        self._peer_text = peer
+        self._address: tuple[str, int] | None = None
         self._role: ReceiverRole | None = None
 
     async def _prepare(self) -> None:
         if isinstance(self._code, str):
             self._code = Code.parse(self._code)
-        if self._address is None and not self._options.relays:
+        if self._peer_text is not None:
+            from tallow_protocol.aio.addresses import parse_peer
+
+            self._address = parse_peer(self._peer_text)
+        elif not self._options.relays:
             raise UnreachableError(
                 "there is no way to the sender: neither a relay nor the sender's address is known",
-                hints=("give --relay HOST:PORT, or --peer HOST:PORT as the sender's screen shows it",),
+                hints=("give the relay that the sender uses, or the HOST:PORT that the sender shows",),
             )
 
     def accept(self) -> None:
@@ -437,9 +442,7 @@ class Receiver(_Transfer):
         if not isinstance(self._code, Code):
             raise MisuseError("enter the transfer with `async with` first")
         if self._address is not None:
-            from tallow_protocol.aio.addresses import parse_peer
-
-            host, port = parse_peer(self._address)
+            host, port = self._address
             await self._take(DirectReceiverRoute(host, port, options.transport, self._code, self._budget))
             return
         events = relay_events(self._emit, lambda: None)
