@@ -6,14 +6,15 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from tallow_net.errors import ConnectionLostError, MisuseError
-from tallow_net.transport.interface import Transport, TransportKind
+from tallow_net.errors import ConnectionLostError
+from tallow_net.transport.guarded import GuardedTransport
+from tallow_net.transport.interface import TransportKind
+from tallow_net.transport.sockets import CLOSED_HERE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tallow_net.errors import LostBy
-    from tallow_net.transport.interface import Buffer
 
 # As much as a pair of kernel socket buffers holds, so that back-pressure comes as early as it does there.
 CAPACITY_BYTES = 256 * 1024
@@ -119,7 +120,7 @@ class MemoryPipe:
         return asyncio.get_running_loop().time()
 
 
-class MemoryTransport(Transport):
+class MemoryTransport(GuardedTransport):
     """One end of a memory pair."""
 
     kind = TransportKind.MEMORY
@@ -128,66 +129,38 @@ class MemoryTransport(Transport):
         self.remote = name
         self._out = outgoing
         self._in = incoming
-        self._sending = False
-        self._receiving = False
-        self._finished = False
-        self._broken = False
-        self._closed = False
 
-    async def send(self, *buffers: Buffer) -> None:
-        """See Transport."""
-        if self._sending:
-            raise MisuseError("send() is already under way")
-        if self._closed or self._finished or self._broken:
-            raise ConnectionLostError("This side has ended the stream.", by="us")
-        self._sending = True
-        try:
-            for data in buffers:
-                await self._out.put(memoryview(data).cast("B"))
-        except asyncio.CancelledError:
-            self._broken = True
-            raise
-        finally:
-            self._sending = False
+    async def _send(self, views: list[memoryview]) -> None:
+        for view in views:
+            await self._out.put(view)
 
-    async def receive_into(self, buffer: memoryview) -> int:
-        """See Transport."""
-        if self._receiving:
-            raise MisuseError("receive_into() is already under way")
-        if self._closed:
-            raise ConnectionLostError("This side has closed the connection.", by="us")
-        self._receiving = True
+    async def _receive(self, buffer: memoryview) -> int:
         try:
             return await self._in.take(buffer)
         except ConnectionLostError:
-            if self._closed:
-                raise ConnectionLostError("This side has closed the connection.", by="us") from None
+            if self._closing:
+                raise ConnectionLostError(CLOSED_HERE, by="us") from None
             raise
-        finally:
-            self._receiving = False
 
-    async def finish(self) -> None:
-        """See Transport."""
-        if not self._finished:
-            self._finished = True
-            self._out.finish()
+    async def _end_stream(self) -> None:
+        self._out.finish()
 
     async def flush(self) -> None:
         """See Transport."""
         await self._out.empty()
 
     async def _close_in_order(self) -> None:
-        if not self._closed:
-            self._closed = True
-            await self.finish()
+        if not self._closing:
+            self._closing = True
+            await self._finish_once()
             # What we do not read any more must not hold the peer's send for ever.
             self._in.cut("peer")
             self._report_end()
 
     def abort(self) -> None:
         """See Transport."""
-        if not self._closed:
-            self._closed = True
+        if not self._closing:
+            self._closing = True
             self._out.cut("peer")
             self._in.cut("peer")
             self._report_end()

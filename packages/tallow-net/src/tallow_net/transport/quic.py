@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from aioquic.quic import events
 from aioquic.quic.packet import QuicErrorCode
 
-from tallow_net.errors import ConnectionLostError, MisuseError, NotTallowError, PeerUnreachableError
+from tallow_net.errors import ConnectionLostError, NotTallowError, PeerUnreachableError
 from tallow_net.limits import CLOSE_QUIC_S
 from tallow_net.transport.datagrams import DatagramLoop
-from tallow_net.transport.interface import Transport, TransportKind, remote_name
+from tallow_net.transport.guarded import GuardedTransport
+from tallow_net.transport.interface import TransportKind, remote_name
 from tallow_net.transport.quic_engine import STREAM, WINDOW_BYTES, Engine, client_configuration
 from tallow_net.transport.sockets import CLOSED_HERE
 from tallow_net.transport.tcp import ALPN
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from tallow_net.errors import ConnectError, LostBy
     from tallow_net.transport.datagrams import Address
-    from tallow_net.transport.interface import Buffer
 
 logger = logging.getLogger("tallow_net.quic")
 
@@ -51,7 +51,7 @@ CRYPTO_ERRORS = range(0x100, 0x200)
 NO_COMMON_VERSION = "common protocol version"
 
 
-class QuicTransport(Transport):
+class QuicTransport(GuardedTransport):
     """The first bidirectional stream of a QUIC connection.
 
     send() waits while more than `unacknowledged_limit` bytes are under way; the peer may send no more than
@@ -89,11 +89,6 @@ class QuicTransport(Transport):
         self._received: deque[memoryview] = deque()
         self._unread = 0
         self._peer_finished = False
-        self._finished = False
-        self._sending = False
-        self._receiving = False
-        self._broken = False
-        self._closing = False
         self._released = False
         self._lost: ConnectionLostError | None = None
         self._foreign = False
@@ -173,55 +168,33 @@ class QuicTransport(Transport):
 
     # --- the stream -----------------------------------------------------------------------------------------
 
-    async def send(self, *buffers: Buffer) -> None:
-        """See Transport. Waits while more than the limit is unacknowledged."""
-        if self._sending:
-            raise MisuseError("send() is already under way")
-        if self._closing or self._finished or self._broken:
-            raise ConnectionLostError("This side has ended the stream.", by="us")
-        self._sending = True
-        try:
-            for data in buffers:
-                view = memoryview(data).cast("B")
-                while len(view):
-                    await self._room()
-                    piece = bytes(view[: min(PIECE_BYTES, self._limit - self._unacknowledged())])
-                    view = view[len(piece) :]
-                    self._turn += len(piece)
-                    self._write(piece)
-        except BaseException:
-            self._broken = True
-            raise
-        finally:
-            self._sending = False
+    async def _send(self, views: list[memoryview]) -> None:
+        for view in views:
+            start = 0
+            while start < len(view):
+                await self._room()
+                piece = bytes(view[start : start + min(PIECE_BYTES, self._limit - self._unacknowledged())])
+                start += len(piece)
+                self._turn += len(piece)
+                self._write(piece)
 
-    async def receive_into(self, buffer: memoryview) -> int:
-        """See Transport. Reading is what lets the peer send more."""
-        if self._receiving:
-            raise MisuseError("receive_into() is already under way")
-        self._receiving = True
-        try:
-            while not self._received:
-                if self._closing:
-                    raise ConnectionLostError(CLOSED_HERE, by="us")
-                if self._peer_finished:
-                    return 0
-                if self._lost is not None:
-                    raise self._lost
-                self._arrived.clear()
-                await self._arrived.wait()
+    async def _receive(self, buffer: memoryview) -> int:
+        """Take what has arrived, which is what lets the peer send more."""
+        while not self._received:
+            if self._peer_finished:
+                return 0
+            if self._lost is not None:
+                raise self._lost
+            self._arrived.clear()
+            await self._arrived.wait()
             if self._closing:
                 raise ConnectionLostError(CLOSED_HERE, by="us")
-            return self._take(buffer)
-        finally:
-            self._receiving = False
+        return self._take(buffer)
 
-    async def finish(self) -> None:
-        """See Transport."""
-        if self._sending:
-            raise MisuseError("send() is still under way")
-        if not self._finished and not self._closing:
-            self._end_stream()
+    async def _end_stream(self) -> None:
+        self._finish_early = True
+        self._flush_early()
+        self._transmit_soon()
 
     async def flush(self) -> None:
         """Wait until the peer has acknowledged everything that was sent, its end included."""
@@ -236,8 +209,8 @@ class QuicTransport(Transport):
             return
         self._closing = True
         self._wake()
-        if not self._finished and not self._broken and self._lost is None:
-            self._end_stream()
+        if not self._broken and self._lost is None:
+            await self._finish_once()
         try:
             async with asyncio.timeout(CLOSE_QUIC_S):
                 await self.flush()
@@ -261,12 +234,6 @@ class QuicTransport(Transport):
             # Sent twice, since nothing answers it: a peer that misses it waits for its own idle timeout.
             self._transmit(time.monotonic(), copies=2)
             self._end(reason)
-
-    def _end_stream(self) -> None:
-        self._finished = True
-        self._finish_early = True
-        self._flush_early()
-        self._transmit_soon()
 
     def _write(self, piece: bytes) -> None:
         if self.engine.stream is None:

@@ -13,10 +13,11 @@ import tempfile
 import threading
 from typing import TYPE_CHECKING
 
-from tallow_net.errors import ConnectionLostError, MisuseError, NotTallowError, PeerUnreachableError
+from tallow_net.errors import ConnectionLostError, NotTallowError, PeerUnreachableError
 from tallow_net.limits import CLOSE_TCP_S
-from tallow_net.transport.interface import Transport, TransportKind, remote_name
-from tallow_net.transport.sockets import CLOSED_HERE, AsyncSocket, drain
+from tallow_net.transport.guarded import GuardedTransport
+from tallow_net.transport.interface import TransportKind, remote_name
+from tallow_net.transport.sockets import AsyncSocket, drain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from tallow_net.errors import ConnectError
     from tallow_net.transport.certificates import Certificate
-    from tallow_net.transport.interface import Buffer
 
 ALPN = "tallow/1"
 
@@ -53,7 +53,7 @@ async def connected_socket(
     return sock
 
 
-class TcpTransport(Transport):
+class TcpTransport(GuardedTransport):
     """A plain TCP connection. Nothing is buffered above the kernel, in either direction."""
 
     kind = TransportKind.TCP
@@ -61,11 +61,6 @@ class TcpTransport(Transport):
     def __init__(self, sock: socket.socket, remote: str) -> None:
         self.remote = remote
         self._socket = AsyncSocket(sock)
-        self._sending = False
-        self._receiving = False
-        self._finished = False
-        self._broken = False
-        self._closing = False
 
     @classmethod
     async def connect(
@@ -78,41 +73,6 @@ class TcpTransport(Transport):
         """Connect to a literal IP address; raises `unreachable`."""
         return cls(await connected_socket(address, family, unreachable), remote_name(address))
 
-    async def send(self, *buffers: Buffer) -> None:
-        """See Transport."""
-        if self._sending:
-            raise MisuseError("send() is already under way")
-        if self._closing or self._finished or self._broken:
-            raise ConnectionLostError("This side has ended the stream.", by="us")
-        self._sending = True
-        try:
-            await self._send([memoryview(data).cast("B") for data in buffers])
-        except BaseException:
-            self._broken = True
-            raise
-        finally:
-            self._sending = False
-
-    async def receive_into(self, buffer: memoryview) -> int:
-        """See Transport."""
-        if self._receiving:
-            raise MisuseError("receive_into() is already under way")
-        if self._closing:
-            raise ConnectionLostError(CLOSED_HERE, by="us")
-        self._receiving = True
-        try:
-            return await self._receive(buffer)
-        finally:
-            self._receiving = False
-
-    async def finish(self) -> None:
-        """See Transport."""
-        if self._sending:
-            raise MisuseError("send() is still under way")
-        if not self._finished and not self._closing:
-            self._finished = True
-            await self._end_stream()
-
     async def flush(self) -> None:
         """Return at once: all that was accepted is in the kernel."""
 
@@ -123,9 +83,8 @@ class TcpTransport(Transport):
         self._socket.interrupt()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TCP_S):
-                if not self._finished and not self._broken:
-                    self._finished = True
-                    await self._end_stream()
+                if not self._broken:
+                    await self._finish_once()
                 self._socket.shutdown_write()
                 await drain(self._socket.receive_into)
         self._socket.close()
