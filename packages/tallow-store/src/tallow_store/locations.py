@@ -7,7 +7,7 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,26 +91,22 @@ def make_private_file(path: Path, data: bytes) -> bool:
     What is there is never replaced, so of several processes one wins and the others read the winner's file.
     The data is on the device when this returns True. Raises LocationError.
     """
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
-    try:
-        descriptor = os.open(temporary, _NEW_FILE, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            made = _link(temporary, path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                temporary.unlink()
-        _sync_directory(path.parent)
-    except OSError as error:
-        raise LocationError(f"cannot write {_quoted(path)}: {reason_of(error)}") from error
-    return made
+    with _written_aside(path, data) as temporary:
+        return _link(temporary, path)
 
 
 def replace_private_file(path: Path, data: bytes) -> None:
     """Write a whole file of mode 0600 in place of what is there, at once. Raises LocationError."""
+    with _written_aside(path, data) as temporary:
+        temporary.replace(path)
+
+
+@contextlib.contextmanager
+def _written_aside(path: Path, data: bytes) -> Iterator[Path]:
+    """Give a private file beside `path` whose data is on the device; the caller puts it in place.
+
+    The directory is synced behind that, and what is left of the file is removed. Raises LocationError.
+    """
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     try:
         descriptor = os.open(temporary, _NEW_FILE, 0o600)
@@ -119,7 +115,7 @@ def replace_private_file(path: Path, data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(path)
+            yield temporary
         finally:
             with contextlib.suppress(FileNotFoundError):
                 temporary.unlink()
