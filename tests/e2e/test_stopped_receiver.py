@@ -157,7 +157,7 @@ async def stop_and_go_on(
 async def test_a_stopped_receiver_grows_nobody_and_goes_on(
     tmp_path: Path, legs: tuple[TransportChoice, TransportChoice]
 ) -> None:
-    size = 24 * MIB if QUIC in legs else 64 * MIB
+    size = 64 * MIB
     async with asyncio.timeout(120):
         await stop_and_go_on(tmp_path, legs, size, 3.0)
 
@@ -176,7 +176,7 @@ async def test_a_receiver_stopped_for_half_a_minute_in_one_gibibyte(
 async def test_a_disk_that_takes_50_ms_a_write_holds_the_sender_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, legs: tuple[TransportChoice, TransportChoice]
 ) -> None:
-    size = 24 * MIB if QUIC in legs else 64 * MIB
+    size = 64 * MIB
     path, out = tmp_path / "random.bin", tmp_path / "out"
     wanted = await asyncio.to_thread(write_random, path, size)
     calls = 0

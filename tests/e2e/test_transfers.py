@@ -27,8 +27,8 @@ __all__ = ["stage"]  # pytest finds the fixture by its name here
 
 pytestmark = needs_programs
 
-DIRECT = [("direct-tcp", "tcp", 64), ("direct-quic", "quic", 16)]
-RELAYED = [("tcp", "tcp", 64), ("quic", "quic", 16), ("tcp", "quic", 16), ("quic", "tcp", 16)]
+DIRECT = [("direct-tcp", "tcp", 64), ("direct-quic", "quic", 64)]
+RELAYED = [("tcp", "tcp", 64), ("quic", "quic", 64), ("tcp", "quic", 64), ("quic", "tcp", 64)]
 
 
 def finished(sender, receiver, seconds=100):
