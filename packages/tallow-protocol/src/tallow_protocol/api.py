@@ -55,6 +55,7 @@ from tallow_protocol.errors import (
 from tallow_protocol.events import (
     CodeReady,
     Connected,
+    PathLimit,
     PeerIdentified,
     TransferDone,
     TransferProgress,
@@ -87,6 +88,15 @@ class TransferOptions:
 
     transport: TransportChoice = TransportChoice.AUTO
     """QUIC, TCP, or whichever works first."""
+
+    paths: PathLimit = PathLimit.ANY
+    """Relayed paths alone, direct ones alone for file data, or the best that is found."""
+
+    plain_data: bool = True
+    """Whether file data may leave the encrypted connection to a relay for plain TCP ones, sealed as it is anyway."""
+
+    compress: bool = True
+    """Whether data that shrinks is compressed where that makes the transfer faster."""
 
     verify: bool = False
     """Show eight digits and wait for `confirm()`: proof against somebody between who knows the code."""

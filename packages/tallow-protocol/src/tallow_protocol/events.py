@@ -23,13 +23,16 @@ __all__ = [
     "OfferReceived",
     "OfferedEntry",
     "OfferedKind",
+    "PathInUse",
     "PathKind",
+    "PathLimit",
     "PeerIdentified",
     "RelayTrouble",
     "ServerNotice",
     "TransferDone",
     "TransferProgress",
     "TransferStarted",
+    "Tuned",
     "VerificationNeeded",
     "Warned",
     "WrongCode",
@@ -49,6 +52,19 @@ class PathKind(enum.Enum):
     def transport(self) -> str:
         """Return "quic", "tcp" or "memory"."""
         return self.value.rpartition("-")[2]
+
+    @property
+    def direct(self) -> bool:
+        """Return whether no relay is on the way."""
+        return self in {PathKind.DIRECT_QUIC, PathKind.DIRECT_TCP, PathKind.MEMORY}
+
+
+class PathLimit(enum.Enum):
+    """Which paths a side allows; the values are on the wire's `Paths` message in this order, 0, 1, 2."""
+
+    ANY = "any"
+    RELAY_ONLY = "relay-only"
+    DIRECT_ONLY = "direct-only"
 
 
 class OfferedKind(enum.Enum):
@@ -82,6 +98,33 @@ class Connected:
     """Both sides proved that they know the code; everything from here on is sealed."""
 
     path: PathKind
+
+
+@dataclass(frozen=True, slots=True)
+class PathInUse:
+    """What carries the file data from here on; comes with the first of it and at each change.
+
+    `plain` says that the sealed records travel on TCP connections of their own, `connections` of them, and not
+    inside the QUIC or TLS connection that also carries control.
+    """
+
+    path: PathKind
+    plain: bool
+    connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """The sender measured the path and chose: at the first file, and when a choice changes by half or more.
+
+    `window_bytes` may be on their way unacknowledged, new files are cut into chunks of `chunk_bytes`.
+    """
+
+    window_bytes: int
+    chunk_bytes: int
+    rate_bytes_per_s: int
+    round_trip_s: float
+    connections: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +225,8 @@ Event = (
     CodeReady
     | WrongCode
     | Connected
+    | PathInUse
+    | Tuned
     | PeerIdentified
     | VerificationNeeded
     | OfferReceived
