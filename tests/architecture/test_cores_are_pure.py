@@ -19,6 +19,7 @@ CORES = [
     "tallow-net/src/tallow_net/canonical.py",
     "tallow-net/src/tallow_net/signaling.py",
     "tallow-net/src/tallow_net/untrusted.py",
+    "tallow-net/src/tallow_net/paths/candidates.py",
     "tallow-net/src/tallow_net/relay/address.py",
     "tallow-net/src/tallow_net/relay/pins.py",
     "tallow-net/src/tallow_net/relay/session.py",

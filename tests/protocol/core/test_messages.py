@@ -10,6 +10,8 @@ from tallow_protocol.core.messages import (
     Accept,
     Auth,
     Cancel,
+    Candidate,
+    CandidateKind,
     Done,
     Entry,
     EntryKind,
@@ -17,13 +19,16 @@ from tallow_protocol.core.messages import (
     Manifest,
     MessageType,
     Offer,
+    Paths,
     Ping,
     Received,
     Refuse,
+    Spread,
     TallowCodec,
     split_offer,
 )
 from tallow_protocol.errors import IntegrityError, MessageError, MisuseError, ProtocolError
+from tallow_protocol.events import PathLimit
 
 CODEC = TallowCodec()
 
@@ -97,6 +102,20 @@ messages = st.one_of(
             st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**48), st.integers(1, 2**48)), max_size=20
         ).map(tuple),
     ),
+    st.builds(
+        Paths,
+        st.sampled_from(PathLimit),
+        st.lists(
+            st.builds(
+                Candidate,
+                st.sampled_from(CandidateKind),
+                st.binary(min_size=4, max_size=4) | st.binary(min_size=16, max_size=16),
+                st.integers(1, 65535),
+            ),
+            max_size=16,
+        ).map(tuple),
+    ),
+    st.builds(Spread, st.integers(1, 4)),
 )
 
 
@@ -105,7 +124,7 @@ def test_any_message_survives_its_encoding(message):
     assert CODEC.decode(CODEC.encode(message)) == message
 
 
-@given(st.integers(0, 12), st.binary(max_size=200))
+@given(st.integers(0, 14), st.binary(max_size=200))
 def test_any_bytes_are_decoded_or_refused(kind, data):
     try:
         message = CODEC.decode(kind.to_bytes(2, "big") + data)
@@ -161,6 +180,8 @@ def test_types_and_numbers_are_the_ones_of_the_wire():
         "CANCEL": 8,
         "PING": 9,
         "RECEIVED": 10,
+        "PATHS": 11,
+        "SPREAD": 12,
     }
 
 
@@ -168,9 +189,15 @@ def test_the_bytes_of_a_small_message_are_fixed():
     assert CODEC.encode(Done(2, 300)).hex() == "0007a20102021901" + "2c"
     assert CODEC.encode(Ping()).hex() == "0009a0"
     assert CODEC.encode(Accept(None)).hex() == "0003a101f6"
+    place = Candidate(CandidateKind.QUIC, bytes([192, 0, 2, 1]), 443)
+    assert (
+        CODEC.encode(Paths(PathLimit.DIRECT_ONLY, (place,))).hex()
+        == "000ba20102028183" + "0144c00002011901bb"
+    )
+    assert CODEC.encode(Spread(4)).hex() == "000ca10104"
 
 
-@pytest.mark.parametrize("kind", [0, 11, 255, 256, 0xFFFF])
+@pytest.mark.parametrize("kind", [0, 13, 255, 256, 0xFFFF])
 def test_an_unknown_type_is_refused(kind):
     with pytest.raises(MessageError):
         CODEC.decode(wire(kind, {}))
@@ -338,6 +365,53 @@ def test_acknowledged_ranges_are_limited(ranges, good):
     encoded = wire(10, {1: ranges})
     if good:
         assert len(CODEC.decode(encoded).ranges) == len(ranges)
+    else:
+        with pytest.raises(MessageError):
+            CODEC.decode(encoded)
+
+
+@pytest.mark.parametrize(
+    ("limit", "candidates", "good"),
+    [
+        (0, [], True),
+        (2, [], True),
+        (3, [], False),
+        (-1, [], False),
+        (True, [], False),
+        (0, None, False),
+        (0, [[0, bytes(4), 1]] * 16, True),
+        (0, [[0, bytes(4), 1]] * 17, False),
+        (0, [[1, bytes(16), 65535]], True),
+        (0, [[2, bytes(4), 1]], False),
+        (0, [[-1, bytes(4), 1]], False),
+        (0, [[0, bytes(4), 0]], False),
+        (0, [[0, bytes(4), 65536]], False),
+        (0, [[0, bytes(3), 1]], False),
+        (0, [[0, bytes(5), 1]], False),
+        (0, [[0, bytes(15), 1]], False),
+        (0, [[0, bytes(17), 1]], False),
+        (0, [[0, "1234", 1]], False),
+        (0, [[0, bytes(4)]], False),
+        (0, [[0, bytes(4), 1, 1]], False),
+        (0, [0], False),
+    ],
+)
+def test_paths_are_taken_within_their_limits_only(limit, candidates, good):
+    encoded = wire(11, {1: limit, 2: candidates})
+    if good:
+        assert len(CODEC.decode(encoded).candidates) == len(candidates)
+    else:
+        with pytest.raises(MessageError):
+            CODEC.decode(encoded)
+
+
+@pytest.mark.parametrize(
+    ("connections", "good"), [(0, False), (1, True), (4, True), (5, False), (True, False)]
+)
+def test_a_spread_is_one_to_four_connections(connections, good):
+    encoded = wire(12, {1: connections})
+    if good:
+        assert CODEC.decode(encoded) == Spread(connections)
     else:
         with pytest.raises(MessageError):
             CODEC.decode(encoded)

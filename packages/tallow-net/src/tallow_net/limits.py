@@ -33,6 +33,9 @@ TOKENS_PER_READY: Final = 4
 ROOMS_PER_JOIN: Final = 64
 """Rooms in one Join; 64 ids of 32 bytes fit in a signaling frame with room to spare."""
 
+CANDIDATES: Final = 16
+"""Addresses that a side may offer for a direct path: two kinds on eight addresses; 40 bytes each."""
+
 VERSIONS_PER_WELCOME: Final = 16
 """Protocol versions that a relay may list."""
 

@@ -10,6 +10,9 @@
      8 Cancel    {code}
      9 Ping      {}
     10 Received  {ranges}                      [[file, first, count], ...]
+    11 Paths     {limit, candidates}           limit: 0 any, 1 relay only, 2 direct only;
+                                               [[kind 0 TCP / 1 QUIC, address (4 or 16), port], ...], 16 at most
+    12 Spread    {connections}                 1 to 4
 
 The codec refuses what it does not know: types, keys, kinds, values out of range, anything not in canonical form.
 Parts of an offer are numbered from 0; a file's number is its entry's position over all parts, from 0.
@@ -23,14 +26,18 @@ from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
 
 from tallow_net.canonical import decode_map, encode_map
 from tallow_net.errors import NetError
+from tallow_net.limits import CANDIDATES
+from tallow_net.paths.candidates import Candidate, CandidateKind
 
 from tallow_protocol.core.codes import CloseCode
 from tallow_protocol.errors import MessageError, MisuseError
+from tallow_protocol.events import PathLimit
 from tallow_protocol.limits import (
     ACCEPT_RANGES,
     CHUNK_COUNT_MAX,
     CHUNK_LOG2_MAX,
     CHUNK_LOG2_MIN,
+    CONNECTIONS_MAX,
     CONTROL_BODY_BYTES,
     FILE_NUMBER_MAX,
     FILE_SIZE_MAX,
@@ -56,6 +63,8 @@ __all__ = [
     "Accept",
     "Auth",
     "Cancel",
+    "Candidate",
+    "CandidateKind",
     "CloseCode",
     "Done",
     "Entry",
@@ -65,9 +74,11 @@ __all__ = [
     "Message",
     "MessageType",
     "Offer",
+    "Paths",
     "Ping",
     "Received",
     "Refuse",
+    "Spread",
     "TallowCodec",
     "split_offer",
 ]
@@ -76,6 +87,13 @@ _TYPE_BYTES = 2
 _ENTRY_FIELDS = 6
 _ENTRY_BYTES = 32
 """An entry's array, kind, size, mode, time and the lengths of its texts take 29 bytes at most."""
+
+_CANDIDATE_FIELDS = 3
+_ADDRESS_BYTES = frozenset({4, 16})
+"""IPv4 and IPv6."""
+
+_LIMITS: Final = tuple(PathLimit)
+"""In the order of their numbers on the wire."""
 
 _OFFER_MAP_BYTES = 64
 """More than an offer's map takes around its list of entries."""
@@ -94,6 +112,8 @@ class MessageType(IntEnum):
     CANCEL = 8
     PING = 9
     RECEIVED = 10
+    PATHS = 11
+    SPREAD = 12
 
 
 class EntryKind(IntEnum):
@@ -267,7 +287,37 @@ class Received:
         return {1: self.ranges}
 
 
-Message: TypeAlias = Auth | Offer | Accept | Refuse | FileDone | Manifest | Done | Cancel | Ping | Received
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Which paths a side allows, and at most 16 addresses at which it listens. The last one said holds."""
+
+    TYPE: ClassVar = MessageType.PATHS
+
+    limit: PathLimit
+    candidates: tuple[Candidate, ...] = ()
+
+    def to_map(self) -> dict[int, Encodable]:
+        """Return the fields by their keys on the wire."""
+        places: list[Encodable] = [[int(c.kind), c.address, c.port] for c in self.candidates]
+        return {1: _LIMITS.index(self.limit), 2: places}
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A tells B how many data connections (1 to 4) to have on the path in use."""
+
+    TYPE: ClassVar = MessageType.SPREAD
+
+    connections: int
+
+    def to_map(self) -> dict[int, Encodable]:
+        """Return the fields by their keys on the wire."""
+        return {1: self.connections}
+
+
+Message: TypeAlias = (
+    Auth | Offer | Accept | Refuse | FileDone | Manifest | Done | Cancel | Ping | Received | Paths | Spread
+)
 
 
 class _Fields:
@@ -393,6 +443,22 @@ def _decode_file_done(fields: _Fields, _raw: bytes) -> FileDone:
     return FileDone(file, size, fields.integer(3, fewest, most), fields.octets(4, 32))
 
 
+def _candidate(value: Value) -> Candidate:
+    items = _items(value, _CANDIDATE_FIELDS)
+    if len(items) != _CANDIDATE_FIELDS:
+        raise MessageError("a candidate has not three values")
+    kind, address, port = items
+    if not isinstance(address, bytes) or len(address) not in _ADDRESS_BYTES:
+        raise MessageError("a candidate's address has neither 4 nor 16 bytes")
+    kind_number = _integer(kind, CandidateKind.TCP, CandidateKind.QUIC)
+    return Candidate(CandidateKind(kind_number), address, _integer(port, 1, 0xFFFF))
+
+
+def _decode_paths(fields: _Fields, _raw: bytes) -> Paths:
+    limit = _LIMITS[fields.integer(1, 0, len(_LIMITS) - 1)]
+    return Paths(limit, tuple(_candidate(item) for item in fields.items(2, CANDIDATES)))
+
+
 def _decode_received(fields: _Fields, _raw: bytes) -> Received:
     ranges = tuple((a, b, c) for a, b, c in (_numbers(item, 3) for item in fields.items(1, RECEIVED_RANGES)))
     if any(file > FILE_NUMBER_MAX or count < 1 for file, _, count in ranges):
@@ -415,6 +481,8 @@ _DECODERS: Final[dict[int, Callable[[_Fields, bytes], Message]]] = {
     MessageType.CANCEL: lambda fields, _: Cancel(CloseCode.of_number(fields.integer(1, 1, 0xFFFF))),
     MessageType.PING: lambda _fields, _: Ping(),
     MessageType.RECEIVED: _decode_received,
+    MessageType.PATHS: _decode_paths,
+    MessageType.SPREAD: lambda fields, _: Spread(fields.integer(1, 1, CONNECTIONS_MAX)),
 }
 
 

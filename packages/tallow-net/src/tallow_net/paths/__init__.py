@@ -1,0 +1,1 @@
+"""Paths between two peers: which addresses they try, and in which order."""
