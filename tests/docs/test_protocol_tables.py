@@ -77,7 +77,7 @@ def test_limits_are_those_of_the_code(name: str) -> None:
 
 def test_no_protocol_limit_of_the_code_is_missing_in_the_document() -> None:
     stated = {row["name"] for row in table("limits")} | {row["name"] for row in table("times")}
-    own = {"WORD_SUGGESTIONS", "SAS_NONCE_BYTES", "CONNECTION_NUMBER_MAX"}
+    own = {"WORD_SUGGESTIONS", "SAS_NONCE_BYTES", "CONNECTION_NUMBER_MAX", "WORKER_THREADS", "DATA_THREADS"}
     missing = {name for name in vars(tallow_protocol.limits) if name.isupper()} - stated - own
     assert not missing
 

@@ -118,8 +118,23 @@ PING_AFTER_S: Final = 15.0
 SILENCE_S: Final = 45.0
 """Without a record for this long, or with a window unacknowledged for this long, a connection is lost."""
 
+PATH_PING_S: Final = 1.0
+"""Where another connection stands by, one that carries the transfer is pinged after this long without sending."""
+
+PATH_SILENCE_DEDICATED_S: Final = 4.0
+"""Where another stands by, a connection with a thread of its own is given up after this long without a byte."""
+
+PATH_SILENCE_S: Final = 10.0
+"""The same for one on the event loop, where a record on its way is not seen until it is whole."""
+
+DIRECT_WAIT_S: Final = 20.0
+"""Where only direct paths may carry data, one has to stand this long after the yes, and again after each loss."""
+
 DONE_WAIT_S: Final = 5.0
 """The receiver waits this long for the acknowledgement of Done."""
+
+DATA_CONNECTIONS: Final = 4
+"""Data connections of one path at most: as many as a relay hands out tokens for."""
 
 # ---- local ----
 
@@ -128,3 +143,11 @@ HALF_OPEN_DIRECT: Final = 8
 
 WORD_SUGGESTIONS: Final = 3
 """Words named beside a mistyped one; more would be noise."""
+
+WORKER_THREADS: Final = 32
+"""Most threads of a process that do heavy work, whatever number of transfers it has; with fewer than 28 cores it is
+four more than cores, since a thread that waits for a slow disk computes nothing. About 100 KB each while they live."""
+
+DATA_THREADS: Final = 16
+"""Most threads of a process that own a data socket. One or two serve a transfer at the speed of the machine, and
+sixteen fill every core there is; the event loop serves further transfers, at about half the speed each."""
