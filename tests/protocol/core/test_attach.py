@@ -94,6 +94,37 @@ def test_a_higher_number_attached_first_does_not_void_a_lower_one_under_way():
     assert accepts.highest == 4
 
 
+def test_a_number_that_was_passed_over_can_still_be_attached_once():
+    accepts = acceptor()
+    accepts.opened(accepts.answer(opener(6).attach, octets("r_a 6")))
+    low = accepts.answer(opener(2).attach, octets("r_a 2"))
+    accepts.opened(low)
+    assert accepts.highest == 6
+    with pytest.raises(AttachError):
+        accepts.answer(opener(2, "again").attach, octets("r_a again"))
+    assert accepts.answer(opener(4).attach, octets("r_a 4")).number == 4
+
+
+@pytest.mark.parametrize(("number", "good"), [(8, True), (6, False)])
+def test_numbers_that_were_passed_over_stay_valid_for_64_more(number, good):
+    accepts = acceptor()
+    for higher in (2, 4, 128, 136):
+        accepts.opened(accepts.answer(opener(higher).attach, octets(f"r_a {higher}")))
+    if good:
+        assert accepts.answer(opener(number).attach, octets("r_a")).number == number
+    else:
+        with pytest.raises(AttachError):
+            accepts.answer(opener(number).attach, octets("r_a"))
+
+
+def test_numbers_below_a_highest_that_was_given_are_spent():
+    accepts = acceptor(10)
+    accepts.opened(accepts.answer(opener(16).attach, octets("r_a 16")))
+    with pytest.raises(AttachError):
+        accepts.answer(opener(8).attach, octets("r_a 8"))
+    assert accepts.answer(opener(12).attach, octets("r_a 12")).number == 12
+
+
 def test_a_replayed_attach_gains_other_keys_and_does_not_spend_the_number():
     accepts = acceptor()
     one = opener()

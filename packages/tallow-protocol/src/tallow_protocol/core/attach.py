@@ -6,6 +6,9 @@
 The opener's first record completes it. Number n is spent when that record opens and not before; until then up to
 four Attaches with one n stand side by side, each with its own r_a, so a replayed Attach yields a connection whose
 first record its copier cannot make, and uses nothing up. A opens even numbers from 2, B odd ones from 1.
+
+Connections are opened side by side over paths of different speed, so a number may be attached before a lower one:
+the lower one stays valid until the highest is 64 numbers ahead of it.
 """
 
 from __future__ import annotations
@@ -109,15 +112,17 @@ class AttachAcceptor:
     """Answers the Attaches of one session's peer.
 
     `opener` is the peer's side, which fixes the parity of its numbers; `highest` is the highest number already
-    attached (0 at the start). It knows the tags of the peer's next 64 numbers, 16 bytes each.
+    attached (0 at the start). It knows the tags of the peer's next 64 numbers, and of those among the 64 before
+    that were passed over: 16 bytes each.
     """
 
-    __slots__ = ("_highest", "_keys", "_opener", "_pending", "_tags")
+    __slots__ = ("_highest", "_keys", "_opener", "_passed", "_pending", "_tags")
 
     def __init__(self, keys: SessionKeys, opener: Side, highest: int = 0) -> None:
         self._keys = keys
         self._opener = opener
         self._highest = highest
+        self._passed: list[int] = []
         self._tags: dict[int, bytes] = {}
         self._pending: dict[int, list[AttachedConnection]] = {}
 
@@ -130,12 +135,16 @@ class AttachAcceptor:
         return self._highest
 
     def _window(self) -> dict[int, bytes]:
+        start = self._next()
+        numbers = range(start, min(start + 2 * CONNECTION_NUMBERS_AHEAD, CONNECTION_NUMBER_MAX + 1), 2)
+        self._tags = {n: self._tags.get(n) or self._keys.attach_tag(n) for n in (*self._passed, *numbers)}
+        return self._tags
+
+    def _next(self) -> int:
         start = first_number(self._opener)
         if self._highest >= start:
             start = self._highest + 2 - (self._highest - start) % 2
-        numbers = range(start, min(start + 2 * CONNECTION_NUMBERS_AHEAD, CONNECTION_NUMBER_MAX + 1), 2)
-        self._tags = {n: self._tags.get(n) or self._keys.attach_tag(n) for n in numbers}
-        return self._tags
+        return start
 
     def answer(self, body: Buffer, nonce: bytes) -> AttachedConnection:
         """Return the connection that an Attach body (81 bytes) asks for, with the Ack to send.
@@ -179,8 +188,14 @@ class AttachAcceptor:
         """
         if connection not in self._pending.get(connection.number, ()):
             raise AttachError(f"connection {connection.number} is attached already")
-        del self._pending[connection.number]
-        self._highest = max(self._highest, connection.number)
+        number = connection.number
+        del self._pending[number]
+        passed = [n for n in self._passed if n != number]
+        if number > self._highest:
+            passed += range(self._next(), number, 2)
+            self._highest = number
+        oldest = self._highest - 2 * CONNECTION_NUMBERS_AHEAD
+        self._passed = [n for n in passed if n >= oldest]
 
     def ended(self, connection: AttachedConnection) -> None:
         """Forget a try whose connection ended before its first record opened; unknown tries are ignored."""
