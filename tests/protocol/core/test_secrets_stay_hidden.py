@@ -158,6 +158,7 @@ def test_codes_of_errors_are_the_documented_ones():
         "internal",
         "interrupted",
         "misuse",
+        "no_path",
         "no_space",
         "no_such_code",
         "not_verified",

@@ -255,7 +255,7 @@ def test_a_record_of_one_connection_does_not_open_on_another() -> None:
 def test_a_replayed_attach_gets_a_connection_that_nobody_can_use() -> None:
     pair = Pair(contents())
     opener, acceptor = pair.sessions[Side.A], pair.sessions[Side.B]
-    attempt = opener.open_link(bytes(32))
+    attempt = opener.open_link(opener.next_number(), bytes(32))
     genuine, ack = acceptor.accept_link(attempt.attach, bytes(32), pair.now)
     copy, _ = acceptor.accept_link(attempt.attach, b"\x01" * 32, pair.now)
     link = opener.opened_link(attempt, ack, pair.now)

@@ -71,6 +71,7 @@ _CODES: dict[ExitCode, tuple[str, ...]] = {
     ExitCode.UNREACHABLE: (
         "relay_unreachable",
         "peer_unreachable",
+        "no_path",
         "not_tallow",
         "connect_failed",
         "relay_refused",

@@ -65,6 +65,7 @@ __all__ = [
     "InvalidTransitionError",
     "MessageError",
     "MisuseError",
+    "NoPathError",
     "NoSpaceError",
     "NoSuchCodeError",
     "NotVerifiedError",
@@ -396,6 +397,14 @@ class UnreachableError(ProtocolError):
     default_sentence = "the other side cannot be reached"
     default_hints = ("check the address, the network and any firewall",)
     retryable = True
+
+
+class NoPathError(UnreachableError):
+    """No path that both sides allow carries the file data. `code`: no_path."""
+
+    code = "no_path"
+    default_sentence = "no path that both sides allow was found"
+    default_hints = ("leave out --direct-only to go through the relay, or join one network",)
 
 
 class RelayFullError(ProtocolError):

@@ -255,7 +255,8 @@ class Pair:
     def attach(self, opener: Side) -> PairConnection:
         """Open the next connection of `opener`: Attach, Ack, and its first record is on its way."""
         other = Side.B if opener is Side.A else Side.A
-        attempt = self.sessions[opener].open_link(self._source.randbytes(32))
+        number = self.sessions[opener].next_number()
+        attempt = self.sessions[opener].open_link(number, self._source.randbytes(32))
         accepted, ack = self.sessions[other].accept_link(attempt.attach, self._source.randbytes(32), self.now)
         opened = self.sessions[opener].opened_link(attempt, ack, self.now)
         connection = PairConnection(opened.number, {opener: opened, other: accepted})

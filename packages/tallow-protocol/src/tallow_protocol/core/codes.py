@@ -17,6 +17,7 @@ from tallow_protocol.errors import (
     IntegrityError,
     InternalError,
     InUseError,
+    NoPathError,
     NoSpaceError,
     NotVerifiedError,
     NotWritableError,
@@ -112,6 +113,7 @@ class CloseCode(IntEnum):
     INTEGRITY = 12
     NOT_VERIFIED = 13
     INTERNAL = 14
+    NO_PATH = 15
 
     @classmethod
     def of_number(cls, number: int) -> CloseCode:
@@ -146,6 +148,7 @@ _CLOSE_OF_ERROR: Final = {
     "file": CloseCode.FILE,
     "violation": CloseCode.VIOLATION,
     "not_verified": CloseCode.NOT_VERIFIED,
+    "no_path": CloseCode.NO_PATH,
 }
 _TOLD: Final[dict[CloseCode, tuple[type[ProtocolError], str]]] = {
     CloseCode.CANCELLED: (PeerCancelledError, "the other side cancelled the transfer"),
@@ -162,4 +165,5 @@ _TOLD: Final[dict[CloseCode, tuple[type[ProtocolError], str]]] = {
     CloseCode.INTEGRITY: (IntegrityError, "the receiver found that data does not match what was signed"),
     CloseCode.NOT_VERIFIED: (NotVerifiedError, "the digits were not confirmed on the other side"),
     CloseCode.INTERNAL: (InternalError, "the other side failed for a reason of its own"),
+    CloseCode.NO_PATH: (NoPathError, "the other side found no path that both sides allow"),
 }

@@ -91,6 +91,11 @@ class ReceiverRole:
         self._signed: Manifest | None = None
         self._finishing = False
 
+    @property
+    def offer_bytes(self) -> int | None:
+        """Return the bytes of all files, once the offer is whole."""
+        return self._total_bytes if self._offer_whole else None
+
     def started(self, session: Session, now: float) -> None:
         """Wait for the offer."""
 
@@ -192,6 +197,7 @@ class ReceiverRole:
         pipeline: ReceivePipeline = job.result
         self._started_at = self._last_byte_at = now
         session.machine.to(TransferState.TRANSFERRING)
+        session.await_direct(now)
         session.send(Accept(None))
         session.emit(TransferStarted(pipeline.files, pipeline.total_bytes))
 

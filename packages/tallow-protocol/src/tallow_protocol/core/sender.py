@@ -36,11 +36,17 @@ class SenderRole:
         self._entries = entries
         self._pipeline = pipeline
         self._identity = identity
+        self._offer_bytes = sum(entry.size or 0 for entry in entries)
         self._manifest = FileManifest()
         self._offered = False
         self._accepted_at: float | None = None
         self._manifest_sent = False
         self._last_byte_at = 0.0
+
+    @property
+    def offer_bytes(self) -> int | None:
+        """Return the bytes of all files."""
+        return self._offer_bytes
 
     def started(self, session: Session, now: float) -> None:
         """Offer with the Confirm, unless our user wants to compare digits first."""
@@ -73,6 +79,7 @@ class SenderRole:
                 self._accepted_at = self._last_byte_at = now
                 self._pipeline.accept(message.ranges)
                 session.machine.to(TransferState.TRANSFERRING)
+                session.await_direct(now)
                 session.emit(TransferStarted(self._pipeline.files, self._pipeline.total_bytes))
                 self._advance(session)
             case Refuse() if self._offered and self._accepted_at is None:

@@ -7,6 +7,10 @@ send on a connection; `tick` at `next_deadline`. What a sender or a receiver doe
 
 The end of a connection means nothing to a session: unacknowledged control messages and chunks go again, sealed anew,
 on the next one. A record that does not open ends its connection; a message that breaks the protocol ends the session.
+
+Of several connections the best one carries control and file data (`core/paths.py` says which is better). A better one
+takes over once it is proven; what was on its way elsewhere arrives there. While others stand by, a connection is given
+up after a short silence.
 """
 
 from __future__ import annotations
@@ -26,24 +30,38 @@ from tallow_protocol.core.messages import (
     Auth,
     Cancel,
     Message,
+    Paths,
     Ping,
     Received,
+    Spread,
     TallowCodec,
 )
+from tallow_protocol.core.paths import allows, combined, rank
 from tallow_protocol.core.records import ControlHeader, control_record, parse_record
 from tallow_protocol.core.state import TransferState, TransferStateMachine
 from tallow_protocol.errors import (
     AuthError,
     CancelledByUserError,
     MisuseError,
+    NoPathError,
     NotVerifiedError,
     PeerLeftError,
     ProtocolError,
     RecordError,
     UnexpectedMessageError,
+    ViolationError,
 )
-from tallow_protocol.events import PeerIdentified, VerificationNeeded
-from tallow_protocol.limits import DONE_WAIT_S, PING_AFTER_S, SILENCE_S
+from tallow_protocol.events import PathInUse, PathKind, PathLimit, PeerIdentified, VerificationNeeded
+from tallow_protocol.limits import (
+    DATA_CONNECTIONS,
+    DIRECT_WAIT_S,
+    DONE_WAIT_S,
+    PATH_PING_S,
+    PATH_SILENCE_DEDICATED_S,
+    PATH_SILENCE_S,
+    PING_AFTER_S,
+    SILENCE_S,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,16 +80,26 @@ FAREWELL_S = 2.0
 
 
 class Link:
-    """One connection of a session: its number, its keys, its times. Made by the session alone."""
+    """One connection of a session: its number, its keys, its times. Made by the session alone.
+
+    `dedicated` says that a thread owns its socket. `hearing` is false while what arrived is still being stored: the
+    peer cannot be blamed for a silence then.
+    """
 
     __slots__ = (
         "attached",
+        "bulk_arrived",
+        "cause",
+        "dedicated",
+        "hearing",
         "ident",
         "last_received",
         "last_sent",
         "lost",
         "number",
         "opener",
+        "owes_first",
+        "path",
         "proven",
         "sealer",
     )
@@ -86,23 +114,40 @@ class Link:
         *,
         proven: bool,
         attached: AttachedConnection,
+        path: PathKind,
+        dedicated: bool,
     ) -> None:
         self.ident = ident
         self.number = number
         self.sealer = sealer
         self.opener = opener
         self.attached = attached
+        self.path = path
+        self.dedicated = dedicated
         self.proven = proven
+        self.owes_first = False
+        self.hearing = True
+        self.bulk_arrived = False
         self.lost = False
+        self.cause: ProtocolError | None = None
         self.last_sent = now
         self.last_received = now
 
     def __repr__(self) -> str:
-        return f"Link(number={self.number}, lost={self.lost})"
+        return f"Link(number={self.number}, path={self.path.value}, dedicated={self.dedicated}, lost={self.lost})"
+
+    @property
+    def rank(self) -> int:
+        """Return its place among all kinds of connections, 0 the best."""
+        return rank(self.path, dedicated=self.dedicated)
 
 
 class Role(Protocol):
     """What makes a session a sender's or a receiver's."""
+
+    @property
+    def offer_bytes(self) -> int | None:
+        """Return the bytes of the files of the offer, None while it is not known."""
 
     def started(self, session: Session, now: float) -> None:
         """Begin; our Auth is queued, the peer's has not come."""
@@ -160,6 +205,7 @@ class Session:
         sas_nonce: bytes | None = None,
         sas_commitment: bytes | None = None,
         epoch_shift: int = 14,
+        paths: PathLimit = PathLimit.ANY,
     ) -> None:
         """`sas_nonce` is the 32 bytes that A's Hello committed to, `sas_commitment` those 32 that B got there.
 
@@ -189,10 +235,18 @@ class Session:
         self._ends_at: float | None = None
         self._last_loss: ProtocolError | None = None
         self._ended = False
+        self.paths_limit = paths
+        self.peer_paths: Paths | None = None
+        self.allowed = paths
+        self.connections_wanted = 1
+        self._shown: tuple[Link, int] | None = None
+        self._direct_by: float | None = None
         if self.machine.state is TransferState.IDLE:
             self.machine.to(TransferState.CONNECTING)
         self.machine.to(TransferState.NEGOTIATING)
         self.send(make_auth(identity, side, keys.transcript_hash, r_a=sas_nonce, verify=verify))
+        if paths is not PathLimit.ANY:
+            self.send(Paths(paths, ()))
         role.started(self, now)
 
     # -- connections ---------------------------------------------------------------------------------------
@@ -202,46 +256,88 @@ class Session:
         """Return the connections that are not lost."""
         return tuple(self._links.values())
 
-    def first_link(self, now: float) -> Link:
+    @property
+    def offer_bytes(self) -> int | None:
+        """Return the bytes of the files of the offer, None while it is not known."""
+        return self.role.offer_bytes
+
+    def first_link(self, now: float, path: PathKind = PathKind.MEMORY) -> Link:
         """Return connection 0, which carried the handshake.
 
         For A it is proven by B's first record; B has confirm_A already.
         """
-        return self._link(
-            AttachedConnection(0, self.keys.nonce_a, self.keys.nonce_b), now, proven=self.side is Side.B
-        )
+        attached = AttachedConnection(0, self.keys.nonce_a, self.keys.nonce_b)
+        return self._link(attached, now, path, proven=self.side is Side.B)
 
-    def open_link(self, nonce: bytes) -> AttachOpener:
-        """Return the next attempt of ours to attach a connection; `nonce` is 32 fresh random bytes."""
-        return AttachOpener(self.keys, self._next_number, nonce)
+    def next_number(self) -> int:
+        """Return a connection number of ours that was not used; a try that fails repeats it with another nonce."""
+        number = self._next_number
+        self._next_number += 2
+        return number
 
-    def opened_link(self, opener: AttachOpener, ack: bytes, now: float) -> Link:
+    def open_link(self, number: int, nonce: bytes) -> AttachOpener:
+        """Return an attempt to attach our connection `number`; `nonce` is 32 fresh random bytes."""
+        return AttachOpener(self.keys, number, nonce)
+
+    def opened_link(
+        self,
+        opener: AttachOpener,
+        ack: bytes,
+        now: float,
+        *,
+        path: PathKind = PathKind.MEMORY,
+        dedicated: bool = False,
+    ) -> Link:
         """Take the answer to an Attach; the first record that we send on the link completes it.
 
         Raises AttachError where the answer does not verify: the number may be tried again.
         """
-        attached = opener.receive_ack(ack)
-        self._next_number = max(self._next_number, attached.number + 2)
-        link = self._link(attached, now, proven=True)
-        self._control.queue_passing(b"")
+        link = self._link(opener.receive_ack(ack), now, path, proven=True, dedicated=dedicated)
+        link.owes_first = True
         return link
 
-    def accept_link(self, attach: bytes, nonce: bytes, now: float) -> tuple[Link, bytes]:
+    def accept_link(
+        self,
+        attach: bytes,
+        nonce: bytes,
+        now: float,
+        *,
+        path: PathKind = PathKind.MEMORY,
+        dedicated: bool = False,
+    ) -> tuple[Link, bytes]:
         """Take a peer's Attach; return the link and the Ack to send. Raises AttachError.
 
         Until a record of the peer opens on it, the link sends nothing more.
         """
         attached = self._acceptor.answer(attach, nonce)
-        return self._link(attached, now, proven=False), attached.ack
+        return self._link(attached, now, path, proven=False, dedicated=dedicated), attached.ack
 
-    def _link(self, attached: AttachedConnection, now: float, *, proven: bool) -> Link:
+    def _link(
+        self,
+        attached: AttachedConnection,
+        now: float,
+        path: PathKind,
+        *,
+        proven: bool,
+        dedicated: bool = False,
+    ) -> Link:
         other = Side.B if self.side is Side.A else Side.A
         keys = self.keys
         sealer = RecordSealer(
             keys.suite, attached.record_secret(keys, self.side), epoch_shift=self._epoch_shift
         )
         opener = RecordOpener(keys.suite, attached.record_secret(keys, other), epoch_shift=self._epoch_shift)
-        link = Link(self._next_ident, attached.number, sealer, opener, now, proven=proven, attached=attached)
+        link = Link(
+            self._next_ident,
+            attached.number,
+            sealer,
+            opener,
+            now,
+            proven=proven,
+            attached=attached,
+            path=path,
+            dedicated=dedicated,
+        )
         self._next_ident += 1
         self._links[link.ident] = link
         return link
@@ -251,6 +347,7 @@ class Session:
         if link.lost:
             return
         self._last_loss = cause or self._last_loss
+        link.cause = cause
         link.lost = True
         self._links.pop(link.ident, None)
         self._control.lost(link.ident)
@@ -259,6 +356,71 @@ class Session:
             self._acceptor.ended(link.attached)
         if self._ends_at is not None and not self._links:
             self._ends_at = now
+
+    # -- which one carries what ----------------------------------------------------------------------------
+
+    @property
+    def carriers(self) -> tuple[Link, ...]:
+        """Return the connections that carry file data now: the best, and its like where each has a thread."""
+        usable = [link for link in self._links.values() if link.proven and allows(self.allowed, link.path)]
+        if not usable:
+            return ()
+        best = min(usable, key=lambda link: (link.rank, link.ident))
+        if not best.dedicated:
+            return (best,)
+        return tuple(link for link in usable if link.rank == best.rank)[:DATA_CONNECTIONS]
+
+    def _speaker(self) -> Link | None:
+        """Return the connection that carries control now; connection 0 may speak before it is proven."""
+        able = [link for link in self._links.values() if link.proven or link.number == 0]
+        return min(able, key=lambda link: (link.rank, link.ident), default=None)
+
+    def _silence_s(self, link: Link) -> float:
+        """Return how long `link` may be silent: short where another stands by, which may carry on at once."""
+        if link.number == 0 or not any(other.proven and other is not link for other in self._links.values()):
+            return SILENCE_S
+        return PATH_SILENCE_DEDICATED_S if link.dedicated else PATH_SILENCE_S
+
+    def _ping_s(self, link: Link) -> float:
+        return PATH_PING_S if self._silence_s(link) < SILENCE_S else PING_AFTER_S
+
+    def _show_path(self, link: Link) -> None:
+        """Tell the application where file data goes, when that changed."""
+        alike = sum(other.rank == link.rank and other.proven for other in self._links.values())
+        before = self._shown
+        if before is not None and not before[0].lost:
+            if (before[0].rank, before[1]) == (link.rank, alike):
+                return
+            if self.side is Side.B and before[0].rank < link.rank:
+                return  # what was on its way when the sender moved
+        self._shown = link, alike
+        self._events.append(PathInUse(link.path, link.dedicated, alike))
+
+    def _take_paths(self, paths: Paths, now: float) -> None:
+        self.peer_paths = paths
+        both = combined(self.paths_limit, paths.limit)
+        if both is None:
+            self.fail(
+                NoPathError(
+                    "one side allows relayed paths alone, the other direct ones alone",
+                    hints=("leave out --relay-only or --direct-only on one side",),
+                ),
+                now,
+            )
+            return
+        self.allowed = both
+
+    def await_direct(self, now: float) -> None:
+        """Note that data is to flow; where only a direct path may carry it, one has to come up in time."""
+        self._direct_by = now + DIRECT_WAIT_S
+
+    def _look_for_direct(self, now: float) -> None:
+        if self._direct_by is None or self.allowed is not PathLimit.DIRECT_ONLY:
+            return
+        if self.carriers:
+            self._direct_by = now + DIRECT_WAIT_S
+        elif now >= self._direct_by and self.error is None:
+            self.fail(NoPathError("no direct path to the other side was found, and no other is allowed"), now)
 
     # -- receiving -----------------------------------------------------------------------------------------
 
@@ -278,6 +440,8 @@ class Session:
                 raise RecordError from None
             if isinstance(header, ControlHeader):
                 return header, bytes(body)
+            if not allows(self.allowed, link.path):
+                raise ViolationError("The peer sent file data over a path that is not allowed.")
             return header, self.role.store(header, body)
 
         return self.job(work, lambda job, now: self._opened(link, job, now))
@@ -310,6 +474,8 @@ class Session:
                     )
                 self._message(message, now)
         else:
+            link.bulk_arrived = True
+            self._show_path(link)
             self.role.stored(self, content, now)
 
     def _message(self, message: Message, now: float) -> None:
@@ -321,8 +487,16 @@ class Session:
         if isinstance(message, Auth):
             self._authenticate(message, now)
             return
-        if self.peer is None:
+        if self.peer is None and not isinstance(message, Paths):
             raise UnexpectedMessageError
+        if isinstance(message, Paths):
+            self._take_paths(message, now)
+            return
+        if isinstance(message, Spread):
+            if self.side is Side.A:
+                raise UnexpectedMessageError
+            self.connections_wanted = max(self.connections_wanted, message.connections)
+            return
         self.role.message(self, message, now)
 
     def _authenticate(self, auth: Auth, now: float) -> None:
@@ -369,28 +543,54 @@ class Session:
         """Return how many numbered messages may be queued before the limit."""
         return self._control.room
 
+    def spread(self, connections: int) -> None:
+        """Have `connections` data connections (side A's decision); the other side is told."""
+        if connections > self.connections_wanted:
+            self.connections_wanted = connections
+            self.send(Spread(connections))
+
     def control_frame(self, link: Link, now: float) -> bytearray | None:
         """Return the next control frame for `link`, sealed and whole, or None."""
+        record = self.control_record(link, now)
+        return None if record is None else self.sealed_frame(link, record)
+
+    def control_record(self, link: Link, now: float) -> bytearray | None:
+        """Return the next control record for `link`, for `sealed_frame`, or None.
+
+        A thread that owns the link's socket seals it: the order of sealing is the order on the wire.
+        """
         if link.lost or not (link.proven or link.number == 0):
             return None
         self.role.before_control(self)
-        taken = self._control.take(link.ident)
+        taken: tuple[int, int, bytes] | None = None
+        if link is self._speaker():
+            taken = self._control.take(link.ident)
+        if taken is None and link.owes_first:
+            taken = 0, self._control.ack, b""
         if taken is None:
-            if now - link.last_sent < PING_AFTER_S:
+            if now - link.last_sent < self._ping_s(link):
                 return None
             taken = 0, self._control.ack, self._codec.encode(Ping())
-        number, ack, data = taken
-        plaintext = control_record(number, ack, data)
-        header = len(plaintext).to_bytes(4, "big")
-        link.sealer.seal_in_place(memoryview(plaintext), header)
+        link.owes_first = False
         link.last_sent = now
-        return bytearray(header) + plaintext
+        number, ack, data = taken
+        return control_record(number, ack, data)
+
+    @staticmethod
+    def sealed_frame(link: Link, record: bytearray) -> bytearray:
+        """Return the frame of a control record, sealed; called by whoever seals everything on this link."""
+        header = len(record).to_bytes(4, "big")
+        link.sealer.seal_in_place(memoryview(record), header)
+        return bytearray(header) + record
 
     def plan(self, link: Link, now: float) -> Plan | None:
         """Return what bulk to read for `link` next, or None."""
-        if link.lost or not link.proven or self.error is not None:
+        if link.lost or self.error is not None or link not in self.carriers:
             return None
-        return self.role.plan(link, now)
+        plan = self.role.plan(link, now)
+        if plan is not None:
+            self._show_path(link)
+        return plan
 
     def fill_job(self, plan: Plan, buffer: memoryview) -> Job:
         """Return the job that makes the plan's record in `buffer`, for `bulk_frame`."""
@@ -404,7 +604,10 @@ class Session:
         return self.job(lambda: self.role.fill(plan, buffer), filled)
 
     def bulk_frame(self, link: Link, filled: Filled, buffer: memoryview, now: float) -> memoryview | None:
-        """Seal a filled record in place; return the whole frame, or None where its connection is gone."""
+        """Seal a filled record in place; return the whole frame, or None where its connection is gone.
+
+        Called by whoever seals everything on this link; it touches nothing else of the session.
+        """
         if link.lost or self.error is not None:
             return None
         frame = buffer[: filled.frame_bytes]
@@ -500,20 +703,26 @@ class Session:
         """Return when `tick` has something to do, None for never."""
         times = [] if self._ends_at is None else [self._ends_at]
         for link in self._links.values():
-            times += [link.last_sent + PING_AFTER_S, link.last_received + SILENCE_S]
+            times += [link.last_sent + self._ping_s(link), link.last_received + self._silence_s(link)]
             oldest = self.role.oldest_sent_at(link)
             if oldest is not None:
                 times.append(oldest + SILENCE_S)
+        if self._direct_by is not None and self.allowed is PathLimit.DIRECT_ONLY and self.error is None:
+            times.append(self._direct_by)
         return min(times, default=None)
 
     def tick(self, now: float) -> None:
         """Give up connections that are silent; notice the end."""
         for link in list(self._links.values()):
+            if not link.hearing:
+                link.last_received = now
             oldest = self.role.oldest_sent_at(link)
-            if now - link.last_received >= SILENCE_S or (oldest is not None and now - oldest >= SILENCE_S):
+            allowed_s = self._silence_s(link)
+            if now - link.last_received >= allowed_s or (oldest is not None and now - oldest >= SILENCE_S):
                 self.lost(
-                    link, now, PeerLeftError(f"the other side was silent for {SILENCE_S:g} s", by="network")
+                    link, now, PeerLeftError(f"the other side was silent for {allowed_s:g} s", by="network")
                 )
+        self._look_for_direct(now)
         if self._ends_at is None:
             return
         if now >= self._ends_at or (self._control.settled and not self._control.has_work()):
