@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tallow_protocol import (
+    CancelledByUserError,
     Event,
     MisuseError,
     OfferReceived,
@@ -197,6 +198,34 @@ async def test_digits_that_differ_end_both_sides_before_anything_is_offered(
     assert (a.outcome, b.outcome) == ("not_verified", "not_verified")
     assert b.all(OfferReceived) == []
     assert not made(out)
+
+
+async def test_a_transfer_cancelled_while_it_is_entered_does_not_start(small: Path) -> None:
+    before = asyncio.all_tasks()
+    transfer = Sender([small], options=DIRECT)
+    entering = asyncio.create_task(transfer.__aenter__())
+    await asyncio.sleep(0)
+    transfer.cancel()
+    async with asyncio.timeout(DEADLINE_S):
+        with pytest.raises(CancelledByUserError):
+            await entering
+    await nothing_runs(before)
+
+
+async def test_a_transfer_cancelled_before_it_is_entered_does_not_start(small: Path) -> None:
+    transfer = Sender([small], options=DIRECT)
+    transfer.cancel()
+    with pytest.raises(CancelledByUserError):
+        await transfer.__aenter__()
+
+
+async def test_a_task_cancelled_while_it_enters_a_transfer_is_cancelled(small: Path) -> None:
+    entering = asyncio.create_task(Sender([small], options=DIRECT).__aenter__())
+    await asyncio.sleep(0)
+    entering.cancel()
+    async with asyncio.timeout(DEADLINE_S):
+        with pytest.raises(asyncio.CancelledError):
+            await entering
 
 
 async def test_a_sender_that_waits_can_be_cancelled(small: Path) -> None:

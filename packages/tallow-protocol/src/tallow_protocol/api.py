@@ -122,6 +122,7 @@ class _Transfer(ABC):
         self._events: deque[Event] = deque()
         self._more = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._preparing: asyncio.Task[None] | None = None
         self._machine = TransferStateMachine()
         self._session: Session | None = None
         self._shell: SessionShell | None = None
@@ -137,9 +138,18 @@ class _Transfer(ABC):
         return self._machine.state
 
     async def __aenter__(self) -> Self:
-        if self._task is not None:
+        if self._task is not None or self._preparing is not None:
             raise MisuseError("a transfer is used once")
-        await self._prepare()
+        if self._cancelled:
+            raise CancelledByUserError
+        self._preparing = asyncio.create_task(self._prepare(), name="tallow-prepare")
+        try:
+            await self._preparing
+        except asyncio.CancelledError:
+            if not (self._cancelled and self._preparing.cancelled()):
+                raise
+        if self._cancelled:
+            raise CancelledByUserError
         self._task = asyncio.create_task(self._outer(), name="tallow-transfer")
         return self
 
@@ -182,6 +192,8 @@ class _Transfer(ABC):
             self._poke()
         elif self._task is not None:
             self._task.cancel()
+        elif self._preparing is not None:
+            self._preparing.cancel()
 
     def _running(self) -> Session:
         if self._session is None:

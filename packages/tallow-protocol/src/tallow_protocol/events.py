@@ -27,6 +27,7 @@ __all__ = [
     "PathKind",
     "PathLimit",
     "PeerIdentified",
+    "RelayBack",
     "RelayTrouble",
     "ServerNotice",
     "TransferDone",
@@ -190,6 +191,11 @@ class TransferProgress:
     files_done: int
     files: int
 
+    @property
+    def complete(self) -> bool:
+        """Return whether nothing is left: the last of these events."""
+        return self.bytes >= self.total and self.files_done >= self.files
+
 
 @dataclass(frozen=True, slots=True)
 class TransferDone:
@@ -205,6 +211,11 @@ class RelayTrouble:
     """The relay went away while we waited; the next try comes in `retry_in_s` seconds."""
 
     retry_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RelayBack:
+    """The relay that went away answers again, and we wait there as before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +245,7 @@ Event = (
     | TransferProgress
     | TransferDone
     | RelayTrouble
+    | RelayBack
     | ServerNotice
     | Warned
 )

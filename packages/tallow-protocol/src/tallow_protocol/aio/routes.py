@@ -44,7 +44,7 @@ from tallow_protocol.errors import (
     ViolationError,
     WrongCodeError,
 )
-from tallow_protocol.events import PathKind, RelayTrouble, ServerNotice, WrongCode
+from tallow_protocol.events import PathKind, RelayBack, RelayTrouble, ServerNotice, WrongCode
 from tallow_protocol.limits import HALF_OPEN_DIRECT, REPLY_WAIT_S
 
 if TYPE_CHECKING:
@@ -402,12 +402,18 @@ def relay_events(
     on_event: Callable[[Event], None], waiting: Callable[[], None]
 ) -> Callable[[RelayEvent], None]:
     """Return what turns a relay client's events into ours; `waiting` is called once the room is ours."""
+    away = False
 
     def take(event: RelayEvent) -> None:
+        nonlocal away
         match event:
             case RelayWaiting():
                 waiting()
+                if away:
+                    away = False
+                    on_event(RelayBack())
             case RelayReconnecting():
+                away = True
                 on_event(RelayTrouble(event.in_s))
             case RelayNotice():
                 on_event(ServerNotice(event.text))
