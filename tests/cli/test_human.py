@@ -9,7 +9,10 @@ from tallow_cli.output.interface import ReceiveLine, Sink
 from tallow_net import PeerText
 from tallow_protocol import (
     Connected,
+    PathInUse,
     PathKind,
+    RelayBack,
+    RelayTrouble,
     TransferDone,
     TransferProgress,
     TransferStarted,
@@ -21,7 +24,10 @@ from tallow_protocol import (
 from tests.cli.support import file_entry, offer_of, sinks
 
 LINE = ReceiveLine(
-    "4821-a-b-c", "tallow receive --peer 10.0.0.5:4000 4821-a-b-c", ("10.0.0.5:4000", "[fd00::1]:4000")
+    "4821-a-b-c",
+    "tallow receive 4821-a-b-c",
+    "tallow receive --peer 10.0.0.5:4000 4821-a-b-c",
+    ("10.0.0.5:4000", "[fd00::1]:4000"),
 )
 
 
@@ -35,8 +41,15 @@ def test_standard_output_holds_the_code_and_the_command_and_nothing_else():
     out, err, screen = screen_of()
     screen.code_ready(LINE)
     screen.show(Connected(PathKind.DIRECT_TCP), 0.0)
-    assert out.getvalue().splitlines() == [LINE.code, LINE.command]
+    assert out.getvalue().splitlines() == [LINE.code, LINE.command, LINE.fallback]
     assert "[fd00::1]" in err.getvalue()
+
+
+def test_with_a_relay_there_is_one_command_alone():
+    out, err, screen = screen_of()
+    screen.code_ready(ReceiveLine("4821-a-b-c", "tallow receive 4821-a-b-c", None, ()))
+    assert out.getvalue().splitlines() == ["4821-a-b-c", "tallow receive 4821-a-b-c"]
+    assert "If that" not in err.getvalue()
 
 
 def test_quiet_leaves_the_code_and_errors():
@@ -48,7 +61,7 @@ def test_quiet_leaves_the_code_and_errors():
     screen.show(TransferDone(1, 10, 1.0), 1.0)
     assert err.getvalue() == ""
     screen.failed(Failure("no_space", "the disk is full", ("make room",)))
-    assert out.getvalue().splitlines() == [LINE.code, LINE.command]
+    assert out.getvalue().splitlines() == [LINE.code, LINE.command, LINE.fallback]
     assert err.getvalue() == "tallow: error: the disk is full\nhint: make room\n"
 
 
@@ -90,7 +103,7 @@ def test_without_a_terminal_there_is_a_line_at_the_start_and_at_the_end_and_no_b
     screen.tick(0.9)
     screen.show(TransferDone(3, 12_400_000, 0.8), 1.0)
     assert err.getvalue().splitlines() == [
-        "Connected (relay-tcp), sealed from end to end.",
+        "Connected through the relay over TCP, sealed from end to end.",
         "Receiving 3 files, 12.4 MB.",
         "Received 3 files, 12.4 MB in 0.8 s, 15.5 MB/s, relay-tcp. All verified.",
     ]
@@ -108,6 +121,55 @@ def test_on_a_terminal_the_bar_is_drawn_over_itself_and_gone_at_the_end():
     assert err.getvalue().endswith(
         f"\r{'':{len(bar)}}\rSent 1 file, 1.0 KB in 1.0 s, direct-tcp. All verified.\n"
     )
+
+
+def test_a_change_of_path_is_said_once_and_the_bar_goes_on_below_it():
+    _out, err, screen = screen_of(terminal=True)
+    screen.show(Connected(PathKind.RELAY_QUIC), 0.0)
+    screen.show(TransferStarted(1, 400_000_000), 0.0)
+    screen.show(PathInUse(PathKind.RELAY_QUIC, plain=False, connections=1), 0.0)
+    screen.show(TransferProgress(100_000_000, 400_000_000, 0, 1), 1.0)
+    assert "relay-quic 100 MB/s" in err.getvalue().rpartition("\r")[2]
+    screen.show(PathInUse(PathKind.DIRECT_TCP, plain=True, connections=2), 1.01)
+    screen.show(PathInUse(PathKind.DIRECT_TCP, plain=True, connections=2), 1.02)
+    screen.show(TransferProgress(200_000_000, 400_000_000, 0, 1), 1.03)
+    shown = err.getvalue()
+    assert shown.count("The data goes directly over TCP, on 2 connections now.\n") == 1
+    last = shown.rpartition("now.\n")[2]
+    assert "direct-tcp x2 194 MB/s" in last
+    screen.show(TransferDone(1, 400_000_000, 2.0), 2.0)
+    assert err.getvalue().endswith("200 MB/s, relay-quic, then direct-tcp. All verified.\n")
+
+
+def test_a_path_that_is_the_connections_own_is_not_said_again():
+    _out, err, screen = screen_of()
+    screen.show(Connected(PathKind.DIRECT_TCP), 0.0)
+    screen.show(TransferStarted(1, 10), 0.0)
+    screen.show(PathInUse(PathKind.DIRECT_TCP, plain=True, connections=1), 0.0)
+    assert "The data goes" not in err.getvalue()
+
+
+def test_a_path_found_before_the_yes_is_the_only_one_that_the_end_names():
+    _out, err, screen = screen_of()
+    screen.show(Connected(PathKind.RELAY_TCP), 0.0)
+    screen.show(PathInUse(PathKind.DIRECT_QUIC, plain=False, connections=1), 0.0)
+    screen.show(TransferStarted(1, 10), 0.0)
+    screen.show(TransferDone(1, 10, 0.5), 1.0)
+    assert err.getvalue().splitlines()[1:] == [
+        "The data goes directly over QUIC now.",
+        "Sending 1 file, 10 B.",
+        "Sent 1 file, 10 B in 0.5 s, direct-quic. All verified.",
+    ]
+
+
+def test_a_relay_that_went_away_and_came_back_is_said_both_times():
+    _out, err, screen = screen_of()
+    screen.show(RelayTrouble(1.5), 0.0)
+    screen.show(RelayBack(), 2.0)
+    assert err.getvalue().splitlines() == [
+        "The relay went away; trying again in 1.5 s. The code stays the same.",
+        "The relay is back. Waiting there as before.",
+    ]
 
 
 def test_a_shorter_bar_covers_the_longer_one_before_it():
@@ -141,6 +203,16 @@ def test_a_bar_is_redrawn_ten_times_a_second_at_most():
     for step in range(100):
         screen.show(TransferProgress(step, 1000, 0, 1), 1.0 + step * 0.001)
     assert err.getvalue().count("\r") == 1
+
+
+def test_files_that_follow_the_last_byte_do_not_redraw_the_bar_each():
+    _out, err, screen = screen_of(terminal=True)
+    screen.show(TransferStarted(100, 0), 0.0)
+    for done in range(100):
+        screen.show(TransferProgress(0, 0, done, 100), 1.0 + done * 0.0001)
+    assert err.getvalue().count("\r") == 1
+    screen.show(TransferProgress(0, 0, 100, 100), 1.02)
+    assert err.getvalue().count("\r") == 2
 
 
 def test_no_color_and_dumb_terminals_get_plain_digits(monkeypatch):

@@ -15,13 +15,16 @@ from tallow_crypto import Fingerprint
 from tallow_net import PeerText
 from tallow_protocol import (
     Connected,
+    PathInUse,
     PathKind,
     PeerIdentified,
+    RelayBack,
     RelayTrouble,
     ServerNotice,
     TransferDone,
     TransferProgress,
     TransferStarted,
+    Tuned,
     VerificationNeeded,
     Warned,
     WrongCode,
@@ -105,6 +108,9 @@ EVENTS = [
     TransferProgress(5, 5, 1, 1),
     TransferDone(1, 5, 0.25),
     RelayTrouble(1.5),
+    RelayBack(),
+    PathInUse(PathKind.RELAY_TCP, plain=True, connections=2),
+    Tuned(4 << 20, 1 << 20, 400_000_000, 0.0412, 1),
     ServerNotice(PeerText("down at noon")),
     Warned(PeerText("skipped a socket")),
 ]
@@ -120,11 +126,31 @@ def test_every_event_is_one_line_of_the_schema(recorded, event):
 
 def test_the_code_line_is_of_the_schema_with_a_relay_and_without(recorded):
     stream, output = recorded
-    output.code_ready(ReceiveLine("1-a-b-c", "tallow receive 1-a-b-c", ()))
-    output.code_ready(ReceiveLine("1-a-b-c", "tallow receive --peer h:1 1-a-b-c", ("h:1", "i:1")))
+    output.code_ready(ReceiveLine("1-a-b-c", "tallow receive 1-a-b-c", None, ()))
+    with_peer = "tallow receive --peer h:1 1-a-b-c"
+    output.code_ready(ReceiveLine("1-a-b-c", "tallow receive 1-a-b-c", with_peer, ("h:1", "i:1")))
     through_relay, direct = events_of(stream)
     assert faults(SCHEMA, through_relay) == faults(SCHEMA, direct) == []
     assert (through_relay["peer"], direct["peer"]) == (None, "h:1")
+    assert (through_relay["fallback"], direct["fallback"]) == (None, with_peer)
+
+
+def test_the_path_and_what_was_tuned_have_these_fields(recorded):
+    stream, output = recorded
+    output.show(PathInUse(PathKind.DIRECT_TCP, plain=True, connections=1), 0.0)
+    output.show(Tuned(4 << 20, 1 << 20, 400_000_000, 0.0412, 2), 0.0)
+    assert events_of(stream) == [
+        {"schema": 1, "event": "path", "path": "direct-tcp", "plain": True, "connections": 1},
+        {
+            "schema": 1,
+            "event": "tuned",
+            "window_bytes": 4 << 20,
+            "chunk_bytes": 1 << 20,
+            "rate": 400_000_000,
+            "rtt_ms": 41.2,
+            "connections": 2,
+        },
+    ]
 
 
 def test_an_error_is_the_last_line_and_of_the_schema(recorded):
@@ -145,8 +171,15 @@ def test_the_checker_itself_sees_a_wrong_type_a_missing_and_an_unknown_field():
 def test_progress_is_written_ten_times_a_second_and_the_last_always(recorded):
     stream, output = recorded
     for step in range(101):
-        output.show(TransferProgress(step, 100, 0, 1), step * 0.001)
+        output.show(TransferProgress(step, 100, step // 100, 1), step * 0.001)
     assert [event["bytes"] for event in events_of(stream)] == [0, 100]
+
+
+def test_files_that_follow_the_last_byte_are_progress_like_any_other(recorded):
+    stream, output = recorded
+    for done in range(101):
+        output.show(TransferProgress(0, 0, done, 100), done * 0.0001)
+    assert [event["files_done"] for event in events_of(stream)] == [0, 100]
 
 
 def test_progress_held_back_comes_out_with_time_and_before_what_follows(recorded):

@@ -57,8 +57,25 @@ def test_the_bar_names_share_amount_rate_time_left_and_path():
     bar.update(100_000_000, now=1.0)
     line = bar.line(1.0, 120)
     assert line == (
-        " 50%  [###############---------------]  100 MB of 200 MB  100 MB/s  1.0 s left  direct-tcp"
+        " 50%  [###############---------------]  100 MB of 200 MB  direct-tcp 100 MB/s  1.0 s left"
     )
+
+
+@pytest.mark.parametrize(
+    ("width", "line"),
+    [
+        (59, " 50%  100 MB of 200 MB  direct-tcp 100 MB/s  1.0 s left"),
+        (55, " 50%  100 MB of 200 MB  100 MB/s  1.0 s left"),
+        (44, " 50%  100 MB of 200 MB  100 MB/s"),
+        (24, " 50%  100 MB of 200 MB"),
+        (12, " 50%"),
+        (4, ""),
+    ],
+)
+def test_a_narrow_screen_loses_the_bar_then_the_path_then_the_rest_from_the_right(width, line):
+    bar = ProgressBar(200_000_000, "direct-tcp", now=0.0)
+    bar.update(100_000_000, now=1.0)
+    assert bar.line(1.0, width) == line
 
 
 def test_the_rate_is_that_of_the_last_seconds():
@@ -73,7 +90,7 @@ def test_a_transfer_that_stands_still_says_so():
     bar = ProgressBar(1000, "relay-tcp", now=0.0)
     bar.update(500, now=1.0)
     assert "stalled" not in bar.line(2.9, 120)
-    assert "stalled  waiting 2.0 s for the other side" in bar.line(3.0, 120)
+    assert "relay-tcp stalled  waiting 2.0 s for the other side" in bar.line(3.0, 120)
 
 
 def test_nothing_to_transfer_is_all_of_it():

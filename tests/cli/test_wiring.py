@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from tallow_cli.errors import UsageError
-from tallow_cli.wiring import check_peer, settings, wired
+from tallow_cli.wiring import Limits, check_limits, check_peer, settings, wired
 from tallow_net import RelayAddress, RelayPin, TransportChoice
+from tallow_protocol import PathLimit
 from tallow_store import Database, KnownRelayStore, RelayPinError, StoreError
 
 PIN, OTHER = bytes(32), bytes([1] * 32)
@@ -86,23 +87,21 @@ def test_three_and_sixteen_words_are_taken(home, words):
 def test_the_line_for_the_other_side_repeats_given_relays_and_no_configured_ones(home):
     configured(home, 'relay = ["c.example"]\n')
     with wired(chosen(home, anonymous=True, relays=["a.example#sha256:" + "00" * 32])) as given:
-        assert given.receive_command("1-a-b-c", ()) == (
+        assert given.receive_command("1-a-b-c") == (
             f"tallow receive --relay 'a.example:443#sha256:{'00' * 32}' 1-a-b-c"
         )
     with wired(chosen(home, anonymous=True)) as from_file:
-        assert from_file.receive_command("1-a-b-c", ()) == "tallow receive 1-a-b-c"
+        assert from_file.receive_command("1-a-b-c") == "tallow receive 1-a-b-c"
 
 
 def test_the_line_for_the_other_side_repeats_a_given_transport(home):
     with wired(chosen(home, anonymous=True, transport="tcp")) as wiring:
-        assert (
-            wiring.receive_command("1-a-b-c", ("h:1",)) == "tallow receive --transport tcp --peer h:1 1-a-b-c"
-        )
+        assert wiring.receive_command("1-a-b-c", "h:1") == "tallow receive --transport tcp --peer h:1 1-a-b-c"
 
 
-def test_the_line_for_a_direct_transfer_names_the_first_address_and_is_safe_in_a_shell(home):
+def test_the_line_with_an_address_is_safe_in_a_shell(home):
     with wired(chosen(home, {"TALLOW_PROGRAM": "/opt/my tools/tallow"}, anonymous=True)) as wiring:
-        assert wiring.receive_command("1:it's a secret", ("[fd00::1]:4000", "10.0.0.5:4000")) == (
+        assert wiring.receive_command("1:it's a secret", "[fd00::1]:4000") == (
             "'/opt/my tools/tallow' receive --peer '[fd00::1]:4000' '1:it'\"'\"'s a secret'"
         )
 
@@ -168,3 +167,101 @@ def test_without_peer_and_relay_there_is_no_way_to_the_sender():
     assert check_peer(None, (RelayAddress("r.example"),)) is None
     with pytest.raises(UsageError, match="no way to the sender"):
         check_peer(None, ())
+
+
+RELAY = ["r.example"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "paths"),
+    [
+        (Limits(), PathLimit.ANY),
+        (Limits(relay_only=True), PathLimit.RELAY_ONLY),
+        (Limits(direct_only=True), PathLimit.DIRECT_ONLY),
+    ],
+)
+def test_the_limit_of_the_paths_reaches_the_transfer(home, limits, paths):
+    with wired(chosen(home, relays=RELAY, anonymous=True, limits=limits)) as wiring:
+        assert wiring.options.paths is paths
+
+
+def test_what_is_typed_of_the_paths_comes_before_the_environment_and_that_before_the_configuration(home):
+    configured(home, 'paths = "relay-only"\n')
+    anywhere = {"TALLOW_PATHS": "any"}
+    assert chosen(home).paths is PathLimit.RELAY_ONLY
+    assert chosen(home, anywhere).paths is PathLimit.ANY
+    assert chosen(home, anywhere, limits=Limits(direct_only=True)).paths is PathLimit.DIRECT_ONLY
+
+
+def test_two_limits_that_exclude_each_other_are_a_usage_error(home):
+    with pytest.raises(UsageError, match="exclude each other"):
+        chosen(home, limits=Limits(relay_only=True, direct_only=True))
+
+
+def test_a_limit_without_sense_in_the_environment_names_its_variable(home):
+    with pytest.raises(UsageError, match="TALLOW_PATHS is one of any, relay-only, direct-only, not 'relay'"):
+        chosen(home, {"TALLOW_PATHS": "relay"})
+
+
+def test_relay_only_needs_a_relay_and_forbids_a_peer(home):
+    typed = Limits(relay_only=True)
+    check_limits(chosen(home, relays=RELAY, limits=typed))
+    with pytest.raises(UsageError, match="--relay-only needs a relay"):
+        check_limits(chosen(home, limits=typed))
+    with pytest.raises(UsageError, match="--relay-only forbids --peer"):
+        check_limits(chosen(home, relays=RELAY, limits=typed), peer="h:1")
+
+
+def test_relay_only_of_the_configuration_says_how_it_is_lifted(home):
+    configured(home, 'paths = "relay-only"\n')
+    with pytest.raises(UsageError, match='paths = "relay-only" forbids --peer') as raised:
+        check_limits(chosen(home, relays=RELAY), peer="h:1")
+    assert raised.value.hints == ("TALLOW_PATHS=any lifts the setting for one command",)
+    check_limits(chosen(home, {"TALLOW_PATHS": "any"}, relays=RELAY), peer="h:1")
+
+
+def test_direct_only_is_taken_with_a_relay_to_meet_at_with_a_peer_and_with_neither(home):
+    typed = Limits(direct_only=True)
+    check_limits(chosen(home, relays=RELAY, limits=typed))
+    check_limits(chosen(home, limits=typed), peer="h:1")
+    check_limits(chosen(home, limits=typed))
+
+
+@pytest.mark.parametrize(("option", "peer"), [({}, None), ({"relays": RELAY}, "h:1")])
+def test_to_encrypt_twice_without_a_relay_is_a_usage_error(home, option, peer):
+    with pytest.raises(UsageError, match="this transfer uses none"):
+        check_limits(chosen(home, limits=Limits(encrypt_twice=True), **option), peer=peer)
+
+
+def test_to_encrypt_twice_what_never_goes_through_the_relay_is_a_usage_error(home):
+    both = Limits(encrypt_twice=True, direct_only=True)
+    with pytest.raises(UsageError, match="here it never does"):
+        check_limits(chosen(home, relays=RELAY, limits=both))
+
+
+def test_to_encrypt_twice_by_configuration_is_no_error_where_no_relay_is_used(home):
+    configured(home, "encrypt_twice = true\n")
+    check_limits(chosen(home))
+    with wired(chosen(home, anonymous=True)) as wiring:
+        assert not wiring.options.plain_data
+        assert wiring.receive_command("1-a-b-c") == "tallow receive 1-a-b-c"
+
+
+def test_a_typed_wish_to_encrypt_twice_reaches_the_transfer_and_the_line_for_the_other_side(home):
+    wish = Limits(encrypt_twice=True)
+    with wired(chosen(home, relays=RELAY, anonymous=True, limits=wish)) as wiring:
+        assert not wiring.options.plain_data
+        assert wiring.receive_command("1-a-b-c") == (
+            "tallow receive --relay r.example:443 --encrypt-twice 1-a-b-c"
+        )
+
+
+def test_compression_is_turned_off_by_option_or_configuration(home):
+    with (
+        wired(chosen(home, anonymous=True)) as default,
+        wired(chosen(home, anonymous=True, no_compress=True)) as typed,
+    ):
+        assert (default.options.compress, typed.options.compress) == (True, False)
+    configured(home, "compress = false\n")
+    with wired(chosen(home, anonymous=True)) as from_file:
+        assert not from_file.options.compress

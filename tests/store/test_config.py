@@ -23,11 +23,14 @@ def test_without_a_file_the_defaults_stand(tmp_path):
 def test_every_setting_is_read(tmp_path):
     text = (
         f'relay = ["r.example:443{PIN}", "[::1]:9000", "10.0.0.1", "[fe80::1%eth0]:1{PIN}"]\n'
-        'transport = "quic"\nwords = 5\nanonymous = true\nverify = true\nout = "/tmp/ü"\n'
+        'transport = "quic"\npaths = "direct-only"\nencrypt_twice = true\ncompress = false\nwords = 5\nanonymous = true\nverify = true\nout = "/tmp/ü"\n'
     )
     assert load(tmp_path, text) == Config(
         relay=(f"r.example:443{PIN}", "[::1]:9000", "10.0.0.1", f"[fe80::1%eth0]:1{PIN}"),
         transport="quic",
+        paths="direct-only",
+        encrypt_twice=True,
+        compress=False,
         words=5,
         anonymous=True,
         verify=True,
@@ -56,6 +59,10 @@ def test_an_unknown_setting_is_refused_by_name_and_file(tmp_path, key, hint):
         'relay = ["r.example#md5:00"]',
         'transport = "udp"',
         'transport = ["tcp"]',
+        'paths = "relay"',
+        "paths = 1",
+        "encrypt_twice = 0",
+        'compress = "no"',
         "words = 2",
         "words = 17",
         "words = true",

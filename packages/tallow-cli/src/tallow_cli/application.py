@@ -81,7 +81,7 @@ def _show_version(asked: bool) -> None:  # noqa: FBT001 - an option's callback g
         raise typer.Exit
 
 
-_EPILOG = """Environment: TALLOW_RELAY, TALLOW_CODE, TALLOW_HOME, TALLOW_DEBUG, NO_COLOR.
+_EPILOG = """Environment: TALLOW_RELAY, TALLOW_PATHS, TALLOW_CODE, TALLOW_HOME, TALLOW_DEBUG, NO_COLOR.
 
 Exit codes and JSON events: docs/cli.md."""
 

@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Anonymous", "Json", "Quiet", "Relay", "Transport", "TransportName", "Verify"]
+__all__ = [
+    "Anonymous",
+    "DirectOnly",
+    "EncryptTwice",
+    "Json",
+    "Quiet",
+    "Relay",
+    "RelayOnly",
+    "Transport",
+    "TransportName",
+    "Verify",
+]
 
 
 class TransportName(Enum):
@@ -28,6 +39,27 @@ Relay = Annotated[
 Transport = Annotated[
     TransportName | None,
     typer.Option("--transport", help="Use QUIC or TCP alone; auto tries both."),
+]
+RelayOnly = Annotated[
+    bool,
+    typer.Option(
+        "--relay-only",
+        help="Go through the relay alone; the other side does not learn this machine's addresses.",
+    ),
+]
+DirectOnly = Annotated[
+    bool,
+    typer.Option(
+        "--direct-only", help="Never send file data through a relay; fail where there is no direct path."
+    ),
+]
+EncryptTwice = Annotated[
+    bool,
+    typer.Option(
+        "--encrypt-twice",
+        help="Keep file data, which is sealed already, inside the encrypted connection to the relay as well: "
+        "slower, for firewalls that let nothing else pass.",
+    ),
 ]
 Verify = Annotated[
     bool,

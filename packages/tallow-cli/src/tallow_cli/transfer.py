@@ -204,7 +204,7 @@ class _Attention:
         if isinstance(event, TransferStarted | TransferDone):
             self.wait(None)
         self._output.show(event, now)
-        if isinstance(event, TransferProgress) and event.bytes >= event.total:
+        if isinstance(event, TransferProgress) and event.complete:
             self.wait("for the other side to confirm the last file")
 
     def compare(
@@ -263,4 +263,5 @@ async def _reason_to_refuse(
 def _receive_line(ready: CodeReady, wiring: Wiring) -> ReceiveLine:
     code = ready.code.reveal()
     peers = () if ready.peer is None else reachable(ready.peer, own_addresses())
-    return ReceiveLine(code, wiring.receive_command(code, peers), peers)
+    fallback = wiring.receive_command(code, peers[0]) if peers else None
+    return ReceiveLine(code, wiring.receive_command(code), fallback, peers)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallow_net import InvalidAddressError, RelayAddress, RelayPin, TransportChoice
-from tallow_protocol import Ports, TransferOptions, UnreachableError
+from tallow_protocol import PathLimit, Ports, TransferOptions, UnreachableError
 from tallow_protocol.aio.addresses import parse_peer
 from tallow_protocol.limits import CODE_WORDS_MAX, CODE_WORDS_MIN
 from tallow_store import (
@@ -28,20 +28,43 @@ if TYPE_CHECKING:
 
     from tallow_store import Config
 
-__all__ = ["RELAY_VARIABLE", "Settings", "Wiring", "check_peer", "settings", "wired"]
+__all__ = [
+    "PATHS_VARIABLE",
+    "RELAY_VARIABLE",
+    "Limits",
+    "Settings",
+    "Wiring",
+    "check_limits",
+    "check_peer",
+    "settings",
+    "wired",
+]
 
 RELAY_VARIABLE = "TALLOW_RELAY"
+
+PATHS_VARIABLE = "TALLOW_PATHS"
+
+_RELAY_HINT = (f"a relay for every transfer: {RELAY_VARIABLE}, or relay = [...] in the configuration file",)
 
 PROGRAM_VARIABLE = "TALLOW_PROGRAM"
 """The path of this program, where that is not `tallow`: a checkout's own start script sets it."""
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What was typed of the ways that file data may take."""
+
+    relay_only: bool = False
+    direct_only: bool = False
+    encrypt_twice: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What a command runs with, after option, environment and configuration, in that order.
 
-    `given_relays` and `given_transport` are those of option or environment: the other side does not know them from
-    a configuration like ours, so the line for it repeats them.
+    What is `given` stems from an option, or for relays from the environment: the other side does not know it from a
+    configuration like ours, so the line for it repeats it. `typed` are the options that limit the paths.
     """
 
     locations: Locations
@@ -49,6 +72,10 @@ class Settings:
     given_relays: tuple[RelayAddress, ...]
     transport: TransportChoice
     given_transport: TransportChoice | None
+    paths: PathLimit
+    encrypt_twice: bool
+    typed: Limits
+    compress: bool
     words: int
     verify: bool
     anonymous: bool
@@ -63,6 +90,7 @@ class Wiring:
     options: TransferOptions
     given_relays: tuple[RelayAddress, ...] = ()
     given_transport: TransportChoice | None = None
+    given_encrypt_twice: bool = False
     program: str = "tallow"
 
     @property
@@ -78,15 +106,17 @@ class Wiring:
         names = ", ".join(f"{address.host}:{address.port}" for address in self.relays)
         return f"the relay {names}" if len(self.relays) == 1 else f"one of the relays {names}"
 
-    def receive_command(self, code: str, peers: tuple[str, ...]) -> str:
-        """Return the whole command for the other side, quoted for a shell."""
+    def receive_command(self, code: str, peer: str | None = None) -> str:
+        """Return the whole command for the other side, quoted for a shell; `peer` is HOST:PORT to go straight to."""
         words = [self.program, "receive"]
         for address in self.given_relays:
             words += ["--relay", str(address)]
         if self.given_transport is not None:
             words += ["--transport", self.given_transport.value]
-        if peers:
-            words += ["--peer", peers[0]]
+        if self.given_encrypt_twice:
+            words.append("--encrypt-twice")
+        if peer is not None:
+            words += ["--peer", peer]
         return shlex.join([*words, code])
 
 
@@ -99,10 +129,13 @@ def settings(
     anonymous: bool,
     words: int | None = None,
     out: str | None = None,
+    limits: Limits = Limits(),
+    no_compress: bool = False,
 ) -> Settings:
     """Return the settings of one command from what was typed; None is what was not.
 
-    Raises UsageError for a relay address that is none, and the store's errors for its configuration.
+    Raises UsageError for a relay address that is none and for limits that exclude each other, and the store's errors
+    for its configuration.
     """
     locations = Locations.find(environment)
     config: Config = load_config(locations.config_file)
@@ -116,6 +149,10 @@ def settings(
         given_relays=given_relays,
         transport=TransportChoice(transport or config.transport),
         given_transport=None if transport is None else TransportChoice(transport),
+        paths=_paths(limits, environment.get(PATHS_VARIABLE) or config.paths),
+        encrypt_twice=limits.encrypt_twice or config.encrypt_twice,
+        typed=limits,
+        compress=config.compress and not no_compress,
         words=config.words if words is None else words,
         verify=verify or config.verify,
         anonymous=anonymous or config.anonymous,
@@ -143,6 +180,9 @@ def wired(chosen: Settings, *, direct: bool = False) -> Iterator[Wiring]:
         options = TransferOptions(
             relays=relays,
             transport=chosen.transport,
+            paths=chosen.paths,
+            plain_data=not chosen.encrypt_twice,
+            compress=chosen.compress,
             verify=chosen.verify,
             identity=identity,
             ports=ports,
@@ -151,8 +191,31 @@ def wired(chosen: Settings, *, direct: bool = False) -> Iterator[Wiring]:
             options,
             given_relays=() if direct else chosen.given_relays,
             given_transport=chosen.given_transport,
+            given_encrypt_twice=chosen.typed.encrypt_twice,
             program=chosen.program,
         )
+
+
+def check_limits(chosen: Settings, *, peer: str | None = None) -> None:
+    """Raise UsageError where the limits leave no way, or an option that was typed could have no effect."""
+    if chosen.paths is PathLimit.RELAY_ONLY:
+        here = "--relay-only" if chosen.typed.relay_only else 'the setting paths = "relay-only"'
+        over = () if chosen.typed.relay_only else (f"{PATHS_VARIABLE}=any lifts the setting for one command",)
+        if peer is not None:
+            raise UsageError(f"{here} forbids --peer, which goes straight to the sender", hints=over)
+        if not chosen.relays:
+            raise UsageError(f"{here} needs a relay, and none is given", hints=(*_RELAY_HINT, *over))
+    if chosen.typed.encrypt_twice:
+        if peer is not None or not chosen.relays:
+            raise UsageError(
+                "--encrypt-twice is about the connection to a relay, and this transfer uses none",
+                hints=("leave it out: data on a direct path is sealed from end to end too",),
+            )
+        if chosen.paths is PathLimit.DIRECT_ONLY:
+            raise UsageError(
+                "--encrypt-twice is about file data that goes through a relay, and here it never does",
+                hints=("leave out --encrypt-twice, or what limits the transfer to direct paths",),
+            )
 
 
 def check_peer(peer: str | None, relays: Sequence[RelayAddress]) -> str | None:
@@ -167,7 +230,7 @@ def check_peer(peer: str | None, relays: Sequence[RelayAddress]) -> str | None:
             "there is no way to the sender: give its address or a relay",
             hints=(
                 "copy the whole line from the sender's screen, with its --peer or --relay",
-                f"a relay for every transfer: {RELAY_VARIABLE}, or relay = [...] in the configuration file",
+                *_RELAY_HINT,
             ),
         )
     try:
@@ -202,6 +265,22 @@ class _KnownRelays:
             if (host, port, pin.spki_sha256) not in self._pinned:
                 raise
             self._store.replace(host, port, pin.mode, pin.spki_sha256)
+
+
+def _paths(typed: Limits, otherwise: str) -> PathLimit:
+    """Return the limit that was typed, else that of environment or configuration."""
+    if typed.relay_only and typed.direct_only:
+        raise UsageError(
+            "--relay-only and --direct-only exclude each other",
+            hints=("leave both out for the fastest path that is found",),
+        )
+    if typed.relay_only or typed.direct_only:
+        return PathLimit.RELAY_ONLY if typed.relay_only else PathLimit.DIRECT_ONLY
+    try:
+        return PathLimit(otherwise)
+    except ValueError:
+        choices = ", ".join(limit.value for limit in PathLimit)
+        raise UsageError(f"{PATHS_VARIABLE} is one of {choices}, not {otherwise!r}") from None
 
 
 def _relay(text: str) -> RelayAddress:

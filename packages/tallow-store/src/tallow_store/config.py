@@ -2,6 +2,9 @@
 
 relay = ["relay.example.org:443#sha256:..."]   # tried in this order; HOST, HOST:PORT or with a pin
 transport = "auto"                             # auto, quic or tcp
+paths = "any"                                  # any, relay-only or direct-only
+encrypt_twice = false                          # file data stays inside the encrypted connection to a relay
+compress = true                                # where smaller is faster
 words = 3                                      # words in a code, 3 to 16
 anonymous = false                              # a throwaway identity each time
 verify = false                                 # compare eight digits before anything is sent
@@ -25,6 +28,8 @@ RELAYS = 64
 
 WORDS_MIN, WORDS_MAX = 3, 16
 
+PATHS = ("any", "relay-only", "direct-only")
+
 # The shape only: the package that dials knows what a host and a port are.
 _RELAY = re.compile(r"[^\s#]{1,300}(?:#sha256:[0-9A-Fa-f]{64})?")
 
@@ -35,6 +40,9 @@ class Config:
 
     relay: tuple[str, ...] = ()
     transport: str = "auto"
+    paths: str = "any"
+    encrypt_twice: bool = False
+    compress: bool = True
     words: int = WORDS_MIN
     anonymous: bool = False
     verify: bool = False
@@ -96,6 +104,10 @@ def _transport(value: object) -> str | None:
     return value if isinstance(value, str) and value in {"auto", "quic", "tcp"} else None
 
 
+def _paths(value: object) -> str | None:
+    return value if isinstance(value, str) and value in PATHS else None
+
+
 def _words(value: object) -> int | None:
     # A bool is an int to Python and not to a person.
     return value if type(value) is int and WORDS_MIN <= value <= WORDS_MAX else None
@@ -115,6 +127,9 @@ _CHECKS: dict[str, tuple[Callable[[object], object], str]] = {
         f'a list of at most {RELAYS} texts like "relay.example.org:443" or with "#sha256:..." behind',
     ),
     "transport": (_transport, '"auto", "quic" or "tcp"'),
+    "paths": (_paths, '"any", "relay-only" or "direct-only"'),
+    "encrypt_twice": (_flag, "true or false"),
+    "compress": (_flag, "true or false"),
     "words": (_words, f"a number from {WORDS_MIN} to {WORDS_MAX}"),
     "anonymous": (_flag, "true or false"),
     "verify": (_flag, "true or false"),

@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from tallow_cli.options import Anonymous, Json, Quiet, Relay, Transport, Verify
+from tallow_cli.options import (
+    Anonymous,
+    DirectOnly,
+    EncryptTwice,
+    Json,
+    Quiet,
+    Relay,
+    RelayOnly,
+    Transport,
+    Verify,
+)
 
 __all__ = ["receive"]
 
@@ -27,6 +37,9 @@ def receive(
         typer.Option("--peer", metavar="HOST:PORT", help="Go straight to a sender that listens there."),
     ] = None,
     transport: Transport = None,
+    relay_only: RelayOnly = False,
+    direct_only: DirectOnly = False,
+    encrypt_twice: EncryptTwice = False,
     out: Annotated[
         str | None,
         typer.Option(
@@ -53,7 +66,7 @@ def receive(
     from tallow_cli import transfer
     from tallow_cli.code_entry import read_code
     from tallow_cli.commands.screens import open_output
-    from tallow_cli.wiring import check_peer, settings, wired
+    from tallow_cli.wiring import Limits, check_limits, check_peer, settings, wired
 
     chosen = settings(
         os.environ,
@@ -62,8 +75,10 @@ def receive(
         verify=verify,
         anonymous=anonymous,
         out=out,
+        limits=Limits(relay_only=relay_only, direct_only=direct_only, encrypt_twice=encrypt_twice),
     )
     screens = open_output(context.obj, sending=False, json=json, quiet=quiet, verify=chosen.verify, yes=yes)
+    check_limits(chosen, peer=peer)
     checked_peer = check_peer(peer, chosen.relays)
     parsed = read_code(code, os.environ)
     with wired(chosen, direct=peer is not None) as wiring:

@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from tallow_cli.options import Anonymous, Json, Quiet, Relay, Transport, Verify
+from tallow_cli.options import (
+    Anonymous,
+    DirectOnly,
+    EncryptTwice,
+    Json,
+    Quiet,
+    Relay,
+    RelayOnly,
+    Transport,
+    Verify,
+)
 
 __all__ = ["send"]
 
@@ -18,6 +28,13 @@ def send(
     ],
     relay: Relay = None,
     transport: Transport = None,
+    relay_only: RelayOnly = False,
+    direct_only: DirectOnly = False,
+    encrypt_twice: EncryptTwice = False,
+    no_compress: Annotated[
+        bool,
+        typer.Option("--no-compress", help="Send everything as it is, even where smaller would be faster."),
+    ] = False,
     code: Annotated[
         str | None,
         typer.Option(
@@ -45,7 +62,7 @@ def send(
     from tallow_cli import transfer
     from tallow_cli.code_entry import CODE_VARIABLE
     from tallow_cli.commands.screens import open_output
-    from tallow_cli.wiring import settings, wired
+    from tallow_cli.wiring import Limits, check_limits, settings, wired
 
     chosen = settings(
         os.environ,
@@ -54,8 +71,11 @@ def send(
         verify=verify,
         anonymous=anonymous,
         words=words,
+        limits=Limits(relay_only=relay_only, direct_only=direct_only, encrypt_twice=encrypt_twice),
+        no_compress=no_compress,
     )
     screens = open_output(context.obj, sending=True, json=json, quiet=quiet, verify=chosen.verify)
+    check_limits(chosen)
     own_code = code if code is not None else os.environ.get(CODE_VARIABLE)
     parsed = Code.parse(own_code) if own_code else None
     with wired(chosen) as wiring:

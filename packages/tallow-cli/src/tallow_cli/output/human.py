@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from tallow_protocol import (
     Connected,
     OfferReceived,
+    PathInUse,
     PeerIdentified,
+    RelayBack,
     RelayTrouble,
     ServerNotice,
     TransferDone,
@@ -20,7 +22,7 @@ from tallow_protocol import (
     WrongCode,
 )
 
-from tallow_cli.output import offer, sizes
+from tallow_cli.output import offer, routes, sizes
 from tallow_cli.output.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -72,7 +74,8 @@ class Screen:
         self._bold = (
             stderr.is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         )
-        self._path = ""
+        self._route = ""
+        self._paths: list[str] = []
         self._bar: ProgressBar | None = None
         self._drawn = 0
         self._next_draw = float("-inf")
@@ -81,6 +84,7 @@ class Screen:
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             WrongCode: self._wrong_code,
             Connected: self._connected,
+            PathInUse: self._path_in_use,
             PeerIdentified: self._identified,
             VerificationNeeded: self._verify,
             OfferReceived: self._offered,
@@ -88,6 +92,7 @@ class Screen:
             TransferProgress: self._progress,
             TransferDone: self._done,
             RelayTrouble: self._relay_trouble,
+            RelayBack: self._relay_back,
             ServerNotice: self._notice,
             Warned: self._warned,
         }
@@ -103,6 +108,9 @@ class Screen:
         self._stdout.line(receive.code)
         self.say("On the other side, run:")
         self._stdout.line(receive.command)
+        if receive.fallback is not None:
+            self.say("If that does not find this machine:")
+            self._stdout.line(receive.fallback)
         if len(receive.peers) > 1:
             hosts = [peer.rpartition(":")[0] for peer in receive.peers[1:]]
             self.say(
@@ -159,8 +167,23 @@ class Screen:
         self._stderr.line(line)
 
     def _connected(self, event: Connected, _now: float) -> None:
-        self._path = event.path.value
-        self.say(f"Connected ({self._path}), sealed from end to end.")
+        self._route = routes.words(event.path)
+        self._paths = [event.path.value]
+        self.say(f"Connected {self._route}, sealed from end to end.")
+
+    def _path_in_use(self, event: PathInUse, _now: float) -> None:
+        label = event.path.value
+        if self._bar is None:
+            self._paths = [label]
+        elif self._paths[-1:] != [label]:
+            self._paths.append(label)
+        if self._bar is not None:
+            self._bar.path = routes.label(event.path, event.connections)
+        route = routes.words(event.path, event.connections)
+        if route != self._route:
+            self._route = route
+            self.say(f"The data goes {route} now.")
+            self._next_draw = float("-inf")
 
     def _identified(self, event: PeerIdentified, _now: float) -> None:
         if event.known is not None:
@@ -181,6 +204,9 @@ class Screen:
         again = sizes.duration(event.retry_in_s)
         self.say(f"The relay went away; trying again in {again}. The code stays the same.")
 
+    def _relay_back(self, _event: RelayBack, _now: float) -> None:
+        self.say("The relay is back. Waiting there as before.")
+
     def _notice(self, event: ServerNotice, _now: float) -> None:
         self.say(f"The relay says: {event.text}")
 
@@ -194,13 +220,13 @@ class Screen:
     def _started(self, event: TransferStarted, now: float) -> None:
         self.say(f"{'Sending' if self._sending else 'Receiving'} {_amount(event.files, event.bytes)}.")
         if self._stderr.is_terminal and not self._quiet:
-            self._bar = ProgressBar(event.bytes, self._path, now)
+            self._bar = ProgressBar(event.bytes, self._paths[-1] if self._paths else "", now)
 
     def _progress(self, event: TransferProgress, now: float) -> None:
         if self._bar is None:
             return
         self._bar.update(event.bytes, now)
-        if now >= self._next_draw or event.bytes >= event.total:
+        if now >= self._next_draw or event.complete:
             self._draw(now)
 
     def _done(self, event: TransferDone, _now: float) -> None:
@@ -213,7 +239,9 @@ class Screen:
             if event.seconds > 0 and event.bytes >= _RATED_BYTES
             else ""
         )
-        self.say(f"{', '.join(part for part in (took, speed, self._path) if part)}. All verified.")
+        self.say(
+            f"{', '.join(part for part in (took, speed, routes.journey(self._paths)) if part)}. All verified."
+        )
 
     def _draw(self, now: float) -> None:
         if self._bar is None:

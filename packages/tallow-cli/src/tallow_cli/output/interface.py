@@ -22,11 +22,13 @@ __all__ = ["Output", "ReceiveLine", "Sink"]
 class ReceiveLine:
     """How the other side receives: the command to run there, and the addresses where this side listens.
 
-    `peers` are HOST:PORT, the likeliest first; empty where a relay brings both together.
+    `peers` are HOST:PORT, the likeliest first; empty where a relay brings both together. `fallback` is the command that
+    names the first of them, for where `command` finds nothing; None where there is a relay.
     """
 
     code: str
     command: str
+    fallback: str | None
     peers: tuple[str, ...]
 
 

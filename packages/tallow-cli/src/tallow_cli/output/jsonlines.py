@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 from tallow_protocol import (
     Connected,
     OfferReceived,
+    PathInUse,
     PeerIdentified,
+    RelayBack,
     RelayTrouble,
     ServerNotice,
     TransferDone,
     TransferProgress,
     TransferStarted,
+    Tuned,
     VerificationNeeded,
     Warned,
     WrongCode,
@@ -50,7 +53,12 @@ class JsonLines:
         peer = receive.peers[0] if receive.peers else None
         self._stdout.line(
             event_line(
-                "code", code=receive.code, peer=peer, peers=list(receive.peers), command=receive.command
+                "code",
+                code=receive.code,
+                peer=peer,
+                peers=list(receive.peers),
+                command=receive.command,
+                fallback=receive.fallback,
             )
         )
 
@@ -58,7 +66,7 @@ class JsonLines:
         """Write one event; progress at most ten times a second, the last one always."""
         if isinstance(event, TransferProgress):
             self._held = event
-            if now >= self._next_progress or event.bytes >= event.total:
+            if now >= self._next_progress or event.complete:
                 self._release(now)
             return
         self._release(now)
@@ -121,6 +129,20 @@ def _progress(event: TransferProgress) -> dict[str, Any]:
     return {"bytes": event.bytes, "total": event.total, "files_done": event.files_done, "files": event.files}
 
 
+def _path(event: PathInUse) -> dict[str, Any]:
+    return {"path": event.path.value, "plain": event.plain, "connections": event.connections}
+
+
+def _tuned(event: Tuned) -> dict[str, Any]:
+    return {
+        "window_bytes": event.window_bytes,
+        "chunk_bytes": event.chunk_bytes,
+        "rate": event.rate_bytes_per_s,
+        "rtt_ms": round(event.round_trip_s * 1000, 3),
+        "connections": event.connections,
+    }
+
+
 def _done(event: TransferDone) -> dict[str, Any]:
     return {"files": event.files, "bytes": event.bytes, "seconds": round(event.seconds, 6)}
 
@@ -129,6 +151,8 @@ def _done(event: TransferDone) -> dict[str, Any]:
 _LINES: dict[type, tuple[str, Callable[[Any], dict[str, Any]]]] = {
     WrongCode: ("wrong_code", lambda event: {"left": event.left}),
     Connected: ("connected", lambda event: {"path": event.path.value, "transport": event.path.transport}),
+    PathInUse: ("path", _path),
+    Tuned: ("tuned", _tuned),
     PeerIdentified: ("identity", _identity),
     VerificationNeeded: (
         "verify",
@@ -139,6 +163,7 @@ _LINES: dict[type, tuple[str, Callable[[Any], dict[str, Any]]]] = {
     TransferProgress: ("progress", _progress),
     TransferDone: ("done", _done),
     RelayTrouble: ("relay_trouble", lambda event: {"retry_in_s": round(event.retry_in_s, 3)}),
+    RelayBack: ("relay_back", lambda _event: {}),
     ServerNotice: ("notice", lambda event: {"text": str(event.text)}),
     Warned: ("warning", lambda event: {"text": str(event.text)}),
 }

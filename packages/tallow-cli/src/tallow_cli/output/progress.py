@@ -66,15 +66,15 @@ class ProgressBar:
                 if speed > 0 and share < 1
                 else ""
             )
-        parts = [part for part in (percent, amount, pace, left, self.path) if part]
-        while parts:
-            text = "  ".join(parts)
-            room = width - 1 - len(text)
-            if room >= 0:
-                break
-            parts.pop()
-        else:
+        parts = [part for part in (percent, amount, f"{self.path} {pace}".strip(), left) if part]
+        room = width - 1 - len("  ".join(parts))
+        if room < 0:
+            parts = [part for part in (percent, amount, pace, left) if part]
+            while parts and (room := width - 1 - len("  ".join(parts))) < 0:
+                parts.pop()
+        if not parts:
             return ""
+        text = "  ".join(parts)
         bar = min(_WIDEST_BAR, room - 4)
         if bar < _NARROWEST_BAR:
             return text
