@@ -133,6 +133,36 @@ async def test_a_peer_that_is_not_there_is_unreachable(choice):
         await connect_direct("127.0.0.1", free_port(), choice=choice, timeout_s=DEADLINE_S)
 
 
+@pytest.mark.parametrize(
+    ("choice", "sentence", "hint"),
+    [
+        (TransportChoice.AUTO, "over TCP or QUIC: Connection refused", "A firewall may block the port."),
+        (TransportChoice.TCP, "over TCP: Connection refused", "A firewall may block the port."),
+        (TransportChoice.QUIC, "over QUIC", "A firewall may block UDP; --transport tcp avoids it."),
+    ],
+)
+async def test_an_unreachable_relay_names_what_was_tried_and_advises_nothing_of_it(choice, sentence, hint):
+    port = free_port()
+    with pytest.raises(RelayUnreachableError) as raised:
+        await encrypted(port, choice)
+    assert str(raised.value) == f"127.0.0.1:{port} cannot be reached {sentence}."
+    assert raised.value.hints == (*RelayUnreachableError.hints, hint)
+
+
+@pytest.mark.parametrize(
+    ("choice", "hint"),
+    [
+        (TransportChoice.AUTO, "A firewall may block the port."),
+        (TransportChoice.TCP, "If one side was given --transport, the other needs the same."),
+        (TransportChoice.QUIC, "If one side was given --transport, the other needs the same."),
+    ],
+)
+async def test_an_unreachable_peer_may_use_another_transport_only_where_one_was_left_out(choice, hint):
+    with pytest.raises(PeerUnreachableError) as raised:
+        await connect_direct("127.0.0.1", free_port(), choice=choice, timeout_s=DEADLINE_S)
+    assert raised.value.hints == (*PeerUnreachableError.hints, hint)
+
+
 async def test_the_caller_says_what_unreachable_is():
     with pytest.raises(PeerUnreachableError):
         await encrypted(free_port(), unreachable=PeerUnreachableError)
@@ -325,6 +355,18 @@ async def test_an_answer_from_something_else_says_more_than_silence():
 
     for order in ([silence, something_else], [something_else, silence]):
         with pytest.raises(NotTallowError):
+            await race(order, stagger_s=0)
+
+
+async def test_the_systems_reason_says_more_than_silence():
+    async def silence():
+        raise PeerUnreachableError("no answer")
+
+    async def refused():
+        raise PeerUnreachableError("refused") from ConnectionRefusedError()
+
+    for order in ([silence, refused], [refused, silence]):
+        with pytest.raises(PeerUnreachableError, match="refused"):
             await race(order, stagger_s=0)
 
 

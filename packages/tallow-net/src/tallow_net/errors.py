@@ -127,10 +127,7 @@ class RelayUnreachableError(ConnectError):
 
     code = "relay_unreachable"
     retryable = True
-    hints = (
-        "Check the address of the relay and this machine's network.",
-        "A firewall may block UDP or the port; --transport tcp avoids UDP.",
-    )
+    hints = ("Check the address of the relay and this machine's network.",)
 
 
 class PeerUnreachableError(ConnectError):
@@ -138,10 +135,7 @@ class PeerUnreachableError(ConnectError):
 
     code = "peer_unreachable"
     retryable = True
-    hints = (
-        "Check that the sender still waits, and that the address and port are the ones it printed.",
-        "If one side was given --transport, the other needs the same.",
-    )
+    hints = ("Check that the sender still waits, and that the address and port are the ones it printed.",)
 
 
 class NotTallowError(ConnectError):

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tallow_net.errors import PeerUnreachableError, RelayUnreachableError
+from tallow_net.errors import NotTallowError, PeerUnreachableError, RelayUnreachableError
 from tallow_net.limits import FIRST_WAIT_S
-from tallow_net.transport.interface import TransportChoice
+from tallow_net.transport.interface import TransportChoice, remote_name
 from tallow_net.transport.race import race
 from tallow_net.transport.tcp import TcpTlsTransport, TcpTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from tallow_net.errors import ConnectError
     from tallow_net.transport.interface import Transport
 
     Address = tuple[socket.AddressFamily, tuple[str, int]]
+    Way = Callable[[list[Address]], Awaitable[Transport]]
 
 # Between two addresses of one host (RFC 8305, section 8).
 BETWEEN_ADDRESSES_S = 0.25
@@ -45,29 +47,26 @@ async def connect_encrypted(
     where nobody does in `timeout_s`.
     """
 
-    async def over_quic() -> Transport:
+    async def over_quic(addresses: list[Address]) -> Transport:
         from tallow_net.transport.quic import QuicTransport
 
         return await _each(
             addresses, partial(QuicTransport.connect, server_name=host, unreachable=unreachable)
         )
 
-    async def over_tls() -> Transport:
+    async def over_tls(addresses: list[Address]) -> Transport:
         return await _each(
             addresses, partial(TcpTlsTransport.connect, server_name=host, unreachable=unreachable)
         )
 
-    ways = {
+    ways: Sequence[Way] = {
         TransportChoice.AUTO: [over_quic, over_tls],
         TransportChoice.QUIC: [over_quic],
         TransportChoice.TCP: [over_tls],
     }[choice]
-    try:
-        async with asyncio.timeout(timeout_s):
-            addresses = await resolve(host, port, unreachable)
-            transport = await race(ways, stagger_s=first_wait_s)
-    except TimeoutError:
-        raise unreachable(f"{host}:{port} did not answer within {timeout_s:g} s.") from None
+    transport = await _first(
+        (host, port), ways, choice, timeout_s=timeout_s, stagger_s=first_wait_s, unreachable=unreachable
+    )
     try:
         check(transport)
     except BaseException:
@@ -91,25 +90,61 @@ async def connect_direct(
     that a plain TCP port belongs to something else shows only in what it answers.
     """
 
-    async def over_tcp() -> Transport:
+    async def over_tcp(addresses: list[Address]) -> Transport:
         return await _each(addresses, partial(TcpTransport.connect, unreachable=unreachable))
 
-    async def over_quic() -> Transport:
+    async def over_quic(addresses: list[Address]) -> Transport:
         from tallow_net.transport.quic import QuicTransport
 
         return await _each(addresses, partial(QuicTransport.connect, unreachable=unreachable))
 
-    ways = {
+    ways: Sequence[Way] = {
         TransportChoice.AUTO: [over_tcp, over_quic],
         TransportChoice.TCP: [over_tcp],
         TransportChoice.QUIC: [over_quic],
     }[choice]
+    return await _first(
+        (host, port), ways, choice, timeout_s=timeout_s, stagger_s=first_wait_s, unreachable=unreachable
+    )
+
+
+async def _first(
+    place: tuple[str, int],
+    ways: Sequence[Way],
+    choice: TransportChoice,
+    *,
+    timeout_s: float,
+    stagger_s: float,
+    unreachable: type[ConnectError],
+) -> Transport:
+    """Race the transports; an error says which were tried, and advises nothing that was tried already."""
+    hints = (*unreachable.hints, *_next_steps(choice, unreachable))
     try:
         async with asyncio.timeout(timeout_s):
-            addresses = await resolve(host, port, unreachable)
-            return await race(ways, stagger_s=first_wait_s)
+            addresses = await resolve(*place, unreachable)
+            try:
+                return await race([partial(way, addresses) for way in ways], stagger_s=stagger_s)
+            except NotTallowError:
+                raise
+            except unreachable as error:
+                sentence = str(error)
+                if choice is TransportChoice.AUTO:
+                    number = getattr(error.__cause__, "errno", None)
+                    told = f": {os.strerror(number)}" if number else ""
+                    sentence = f"{remote_name(place)} cannot be reached over TCP or QUIC{told}."
+                raise unreachable(sentence, hints=hints) from error
     except TimeoutError:
-        raise unreachable(f"{host}:{port} did not answer within {timeout_s:g} s.") from None
+        sentence = f"{remote_name(place)} did not answer within {timeout_s:g} s."
+        raise unreachable(sentence, hints=hints) from None
+
+
+def _next_steps(choice: TransportChoice, unreachable: type[ConnectError]) -> tuple[str, ...]:
+    """Return the hints that depend on the transports that were tried."""
+    if not issubclass(unreachable, RelayUnreachableError) and choice is not TransportChoice.AUTO:
+        return ("If one side was given --transport, the other needs the same.",)
+    if choice is TransportChoice.QUIC:
+        return ("A firewall may block UDP; --transport tcp avoids it.",)
+    return ("A firewall may block the port.",)
 
 
 async def _each(addresses: list[Address], connect: Callable[..., Awaitable[Transport]]) -> Transport:

@@ -20,7 +20,7 @@ async def race(attempts: Sequence[Attempt], *, stagger_s: float) -> Transport:
 
     (RFC 8305, section 5.) The others are cancelled, and closed where they opened meanwhile; none outlives
     the call. Where all fail, the error that says most is raised: an answer from something else before
-    silence. An error that is no ConnectError ends the race.
+    the system's reason, that before silence, else the first. An error that is no ConnectError ends the race.
     """
     waiting = list(attempts)
     running: set[asyncio.Task[Transport]] = set()
@@ -46,13 +46,18 @@ async def race(attempts: Sequence[Attempt], *, stagger_s: float) -> Transport:
         await _end(running)
         raise
     if winner is None:
-        raise next((error for error in errors if isinstance(error, NotTallowError)), errors[0])
+        raise max(errors, key=_says)
     try:
         await _end(running - {winner})
     except BaseException:
         winner.result().abort()
         raise
     return winner.result()
+
+
+def _says(error: ConnectError) -> int:
+    """Return how much an error says."""
+    return 2 if isinstance(error, NotTallowError) else int(isinstance(error.__cause__, OSError))
 
 
 async def _run(attempt: Attempt) -> Transport:

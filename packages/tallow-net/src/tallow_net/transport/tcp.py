@@ -45,7 +45,8 @@ async def connected_socket(
         await loop.sock_connect(sock, address)
     except OSError as error:
         sock.close()
-        reason = error.strerror or type(error).__name__
+        # By its number: asyncio puts words of its own into strerror.
+        reason = os.strerror(error.errno) if error.errno else type(error).__name__
         raise unreachable(f"{remote_name(address)} cannot be reached over TCP: {reason}.") from error
     except BaseException:
         sock.close()
