@@ -30,6 +30,7 @@ def test_codes_are_stable_and_each_is_one_class_s():
         "RelayUnreachableError": "relay_unreachable",
         "PeerUnreachableError": "peer_unreachable",
         "NotTallowError": "not_tallow",
+        "DiscoveryUnavailableError": "no_discovery",
         "CertificateChangedError": "relay_changed",
         "CertificateRefusedError": "relay_certificate",
         "RelayRefusedError": "relay_refused",

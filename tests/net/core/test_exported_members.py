@@ -13,6 +13,7 @@ SURFACE = [
     "ConnectError",
     "ConnectionGate",
     "ConnectionLostError",
+    "DiscoveryUnavailableError",
     "EndOfStreamError",
     "ForgetfulRelays",
     "FrameStream",

@@ -73,6 +73,7 @@ _CODES: dict[ExitCode, tuple[str, ...]] = {
         "peer_unreachable",
         "no_path",
         "not_tallow",
+        "no_discovery",
         "connect_failed",
         "relay_refused",
         "relay_closing",

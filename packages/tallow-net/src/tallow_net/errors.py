@@ -16,6 +16,7 @@ Each class has a stable `code`, one sentence that says what happened, `hints` th
         RelayUnreachableError       no relay answered
         PeerUnreachableError        no sender answered there
         NotTallowError              something answered, but it is not Tallow
+        DiscoveryUnavailableError   the local network cannot be asked: no zeroconf, or no multicast
         CertificateChangedError     the relay's key is not the one that was remembered or asked for
         CertificateRefusedError     the relay showed no usable certificate
       RelayRefusedError           the relay answered with an Error; `code` is the Error's name
@@ -28,6 +29,7 @@ __all__ = [
     "CertificateRefusedError",
     "ConnectError",
     "ConnectionLostError",
+    "DiscoveryUnavailableError",
     "EndOfStreamError",
     "FrameTooLargeError",
     "InvalidAddressError",
@@ -143,6 +145,12 @@ class NotTallowError(ConnectError):
 
     code = "not_tallow"
     hints = ("Check the port: another program listens there.",)
+
+
+class DiscoveryUnavailableError(ConnectError):
+    """The local network cannot be asked for a sender, nor told of one: no zeroconf, or no multicast."""
+
+    code = "no_discovery"
 
 
 class CertificateChangedError(ConnectError):
