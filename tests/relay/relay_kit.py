@@ -23,7 +23,9 @@ from tallow_net.transport.certificates import Certificate, generate_certificate
 from tallow_net.transport.frames import FrameStream
 from tallow_net.transport.interface import Transport, TransportChoice
 from tallow_net.transport.negotiate import connect_encrypted
+from tallow_relay.carriers import Engine
 from tallow_relay.config import RelayConfig
+from tallow_relay.datapair import HalfOpenLimits
 from tallow_relay.forward import ForwardTimes
 from tallow_relay.server import RelayServer
 
@@ -45,10 +47,20 @@ async def relay(
     host: str = "127.0.0.1",
     times: ForwardTimes | None = None,
     ready_answer_s: float = 10.0,
-    **settings: int | str,
+    half_open: HalfOpenLimits | None = None,
+    engine: Engine | None = None,
+    **settings: int | str | bool,
 ) -> AsyncIterator[RelayServer]:
     config = RelayConfig(**settings)
-    server = RelayServer(config, certificate(), host=host, times=times, ready_answer_s=ready_answer_s)
+    server = RelayServer(
+        config,
+        certificate(),
+        host=host,
+        times=times,
+        ready_answer_s=ready_answer_s,
+        half_open=half_open,
+        engine=engine,
+    )
     async with asyncio.timeout(100), server:
         yield server
 
@@ -60,6 +72,13 @@ class Client:
         self.transport = transport
         self.frames = FrameStream(transport, limit=SIGNALING_FRAME_BYTES)
         self.welcome: Welcome | None = None
+        self.tokens: tuple[bytes, ...] = ()
+
+    def take_tokens(self, message: SignalingMessage | None) -> None:
+        """Check that the message is the relay's Ready, and keep its tokens."""
+        assert isinstance(message, Ready)
+        assert message.tokens is not None
+        self.tokens = message.tokens
 
     async def say(self, *messages: SignalingMessage) -> None:
         for message in messages:
@@ -117,8 +136,8 @@ async def paired(
     room = os.urandom(32)
     async with client(port, choices[0]) as a, client(port, choices[1]) as b:
         assert await a.join(room, Side.A) == Waiting()
-        assert await b.join(room, Side.B) == Ready(())
-        assert await a.hear() == Ready(())
+        b.take_tokens(await b.join(room, Side.B))
+        a.take_tokens(await a.hear())
         if answer:
             await a.say(Ready())
             await b.say(Ready())

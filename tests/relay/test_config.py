@@ -8,6 +8,9 @@ from tallow_net.limits import NOTICE_BYTES
 from tallow_relay.config import RANGES, RATES, RelayConfig
 from tallow_relay.errors import ConfigError
 
+# How the document writes what is no number.
+WORDS = {"notice": '""', "data_connections": "true"}
+
 
 def complaint(text: str) -> str:
     with pytest.raises(ConfigError) as error:
@@ -20,7 +23,7 @@ def test_an_empty_file_gives_the_defaults() -> None:
 
 
 def test_every_number_has_a_range_and_its_default_lies_in_it() -> None:
-    numbers = {field.name for field in fields(RelayConfig)} - {"notice"}
+    numbers = {field.name for field in fields(RelayConfig)} - {"notice", "data_connections"}
     assert set(RANGES) == numbers
     for name, (least, most) in RANGES.items():
         default = getattr(RelayConfig(), name)
@@ -67,6 +70,19 @@ def test_a_notice_ends_where_the_wire_ends() -> None:
     assert "notice" in complaint("notice = 1")
 
 
+def test_data_connections_are_turned_off_by_a_word() -> None:
+    assert RelayConfig.parse("").data_connections is True
+    assert RelayConfig.parse("data_connections = false").data_connections is False
+    assert "data_connections is true or false" in complaint("data_connections = 0")
+
+
+def test_a_turn_is_a_mebibyte_and_an_eighth_of_a_second_where_a_rate_is_limited() -> None:
+    assert RelayConfig().turn_bytes == 1 << 20
+    assert RelayConfig(total_bytes_per_s=1 << 40).turn_bytes == 1 << 20
+    assert RelayConfig(room_bytes_per_s=8 << 18, total_bytes_per_s=1 << 40).turn_bytes == 1 << 18
+    assert RelayConfig(address_bytes_per_s=1 << 16).turn_bytes == 1 << 13
+
+
 def test_what_is_no_toml_or_cannot_be_read_is_said(tmp_path: Path) -> None:
     assert "no TOML" in complaint("a = ")
     with pytest.raises(ConfigError, match="cannot be read"):
@@ -85,5 +101,5 @@ def test_a_file_is_loaded(tmp_path: Path) -> None:
 def test_the_operators_document_has_every_key_with_its_default() -> None:
     text = (Path(__file__).parents[2] / "docs" / "relay-operations.md").read_text()
     for field in fields(RelayConfig):
-        default = '""' if field.name == "notice" else f"{field.default:,}"
+        default = WORDS.get(field.name) or f"{field.default:,}"
         assert f"| `{field.name}` | {default} |" in text, field.name

@@ -295,7 +295,7 @@ async def test_a_join_of_the_wrong_shape_ends_only_its_own_connection(tmp_path: 
         answer = await bad.refusal(Join(1, (b"\x05" * 32,), Side.B))
         assert answer.name == "bad_request"
         async with client(relay.port) as third:
-            assert await third.join(b"\x05" * 32, Side.B) == Ready(())
+            assert isinstance(await third.join(b"\x05" * 32, Side.B), Ready)
         await relay.end()
         assert json.dumps(relay.log).count("internal_error") == 0
 

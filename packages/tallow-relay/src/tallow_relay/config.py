@@ -26,6 +26,9 @@ from tallow_relay.rooms import RoomLimits
 # Below this a rate holds up the small frames of a handshake for longer than its deadlines bear.
 LEAST_BYTES_PER_S = 64 * 1024
 _MOST = 1 << 50
+# One turn of a data connection. Smaller ones, measured at 256 KiB, double the cost and gain no fairness.
+TURN_BYTES = 1024 * 1024
+LEAST_TURN_BYTES = 8 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class RelayConfig:
     address_bytes_per_s: int = 0
     total_bytes_per_s: int = 0
     in_flight_bytes: int = IN_FLIGHT_BYTES
+    data_connections: bool = True
     shutdown_grace_s: int = 30
 
     @classmethod
@@ -100,6 +104,18 @@ class RelayConfig:
         )
 
     @property
+    def turn_bytes(self) -> int:
+        """What a data connection moves before the next one has its turn.
+
+        A turn is charged when it is over, so where a rate is limited it is an eighth of a second's worth: a pair whose
+        data connections all move at once is then held up for a second or two, and its keep-alives with it.
+        """
+        rates = [
+            rate for rate in (self.room_bytes_per_s, self.address_bytes_per_s, self.total_bytes_per_s) if rate
+        ]
+        return max(LEAST_TURN_BYTES, min(TURN_BYTES, *(rate // 8 for rate in rates))) if rates else TURN_BYTES
+
+    @property
     def cap_limits(self) -> CapLimits:
         """What the count of connections needs."""
         return CapLimits(self.connections, self.connections_per_address, self.handshakes)
@@ -129,6 +145,10 @@ def _check(name: str, key: str, value: object) -> None:
     if key == "notice":
         if not isinstance(value, str) or len(value.encode()) > NOTICE_BYTES:
             raise ConfigError(f"{name}: notice is a text of at most {NOTICE_BYTES} bytes of UTF-8")
+        return
+    if key == "data_connections":
+        if type(value) is not bool:
+            raise ConfigError(f"{name}: data_connections is true or false, not {value!r}")
         return
     least, most = RANGES[key]
     rate = key in RATES

@@ -155,11 +155,11 @@ class ConnectionHandler:
         self._reschedule(None)
         self.post(Waiting())
 
-    def ready(self) -> None:
+    def ready(self, tokens: tuple[bytes, ...]) -> None:
         """Tell the client that both stand in the room; from here the pair keeps its time."""
         self.state = ConnectionState.READYING
         self._reschedule(None)
-        self.post(Ready(()))
+        self.post(Ready(tokens))
 
     def end(self, code: str, retry_after_s: int = 0) -> None:
         """Tell the client why, and close; at once after what was posted before."""

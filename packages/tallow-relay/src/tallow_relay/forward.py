@@ -60,6 +60,17 @@ class ForwardTimes:
     idle_s: float = PAIR_IDLE_S
 
 
+@dataclass(slots=True)
+class Activity:
+    """When a pair moved a byte last, over all its connections together (the loop's seconds)."""
+
+    moved_at: float = -math.inf
+
+    def moved(self, *, at: float) -> None:
+        """Note that it moved something; a time that lies ahead, after a pause, stays."""
+        self.moved_at = max(self.moved_at, at)
+
+
 class _End(Enum):
     FINISHED = "finished"
     SOURCE_LOST = "source_lost"
@@ -70,7 +81,8 @@ class DataForwarder:
     """Forwards one pair until it ends.
 
     `charge(count)` is called for the bytes that moved and returns for how many seconds this pair pauses, or is
-    None where nothing is limited. `on_ending` is called once, when the first side finishes or breaks.
+    None where nothing is limited. `on_ending` is called once, when the first side finishes or breaks. `activity` is
+    the pair's, if it has other connections too.
     """
 
     def __init__(
@@ -81,12 +93,13 @@ class DataForwarder:
         charge: Callable[[int], float] | None = None,
         on_ending: Callable[[], None] | None = None,
         times: ForwardTimes | None = None,
+        activity: Activity | None = None,
     ) -> None:
         self._legs = {Side.A: a, Side.B: b}
         self._charge = charge
         self._on_ending = on_ending
         self._times = times or ForwardTimes()
-        self._moved_at = 0.0
+        self._activity = activity or Activity()
         self._bytes = {Side.A: 0, Side.B: 0}
         self._order: asyncio.Future[Side | None] | None = None
         self._early_order: tuple[Side | None] | None = None
@@ -107,7 +120,7 @@ class DataForwarder:
     async def run(self) -> Outcome:
         """Forward until the end and return how it came; both transports are closed then."""
         loop = asyncio.get_running_loop()
-        self._moved_at = loop.time()
+        self._activity.moved(at=loop.time())
         order: asyncio.Future[Side | None] = loop.create_future()
         if self._early_order is not None:
             order.set_result(self._early_order[0])
@@ -134,7 +147,7 @@ class DataForwarder:
         clock = asyncio.get_running_loop().time
         half_close_at = math.inf
         while True:
-            due = min(half_close_at, self._moved_at + self._times.idle_s)
+            due = min(half_close_at, self._activity.moved_at + self._times.idle_s)
             watched: set[asyncio.Future[_End] | asyncio.Future[Side | None]] = {order}
             watched.update(pump for pump in pumps.values() if not pump.done())
             await asyncio.wait(watched, timeout=max(0.0, due - clock()), return_when=asyncio.FIRST_COMPLETED)
@@ -151,7 +164,7 @@ class DataForwarder:
                 return Outcome.FINISHED
             if clock() >= half_close_at:
                 return Outcome.HALF_CLOSED
-            if clock() >= self._moved_at + self._times.idle_s:
+            if clock() >= self._activity.moved_at + self._times.idle_s:
                 self._tell_ending()
                 return Outcome.IDLE
 
@@ -230,14 +243,14 @@ class DataForwarder:
     async def _pass_on(self, side: Side, target: Transport, data: memoryview) -> None:
         clock = asyncio.get_running_loop().time
         self._bytes[side] += len(data)
-        self._moved_at = clock()
+        self._activity.moved(at=clock())
         await target.send(data)
-        self._moved_at = clock()
+        self._activity.moved(at=clock())
         if self._charge is not None:
             pause_s = self._charge(len(data))
             if pause_s > 0:
                 # A pair that we hold up ourselves is not idle.
-                self._moved_at += pause_s
+                self._activity.moved(at=clock() + pause_s)
                 await asyncio.sleep(pause_s)
 
 

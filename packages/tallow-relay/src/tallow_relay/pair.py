@@ -7,13 +7,15 @@ from tallow_net.limits import READY_ANSWER_S
 from tallow_net.signaling import Side
 
 from tallow_relay.connection import ConnectionHandler
+from tallow_relay.datapair import DataPair
 from tallow_relay.forward import DataForwarder, ForwardTimes, Leg, Outcome
 
 
 class Pair:
     """Waits until both sides answered Ready, then forwards.
 
-    `room` is the random number for the log, `charge` and `on_ending` are the forwarder's.
+    `room` is the random number for the log, `charge` and `on_ending` are the forwarder's, `data` are its data
+    connections. The pair lasts until the last connection of both kinds has ended.
     """
 
     def __init__(
@@ -21,6 +23,7 @@ class Pair:
         number: int,
         room: int,
         handlers: dict[Side, ConnectionHandler],
+        data: DataPair,
         *,
         charge: Callable[[int], float] | None,
         on_ending: Callable[[], None],
@@ -29,6 +32,7 @@ class Pair:
     ) -> None:
         self.number = number
         self.room = room
+        self.data = data
         self._handlers = handlers
         self._charge = charge
         self._on_ending = on_ending
@@ -41,8 +45,8 @@ class Pair:
 
     @property
     def bytes_moved(self) -> int:
-        """The bytes that were forwarded so far."""
-        return 0 if self._forwarder is None else self._forwarder.bytes_moved
+        """The bytes that were forwarded so far, over all its connections."""
+        return self.data.bytes_moved + (0 if self._forwarder is None else self._forwarder.bytes_moved)
 
     def ready(self, handler: ConnectionHandler, leg: Leg) -> None:
         """Take the transport of a side that answered Ready."""
@@ -63,13 +67,23 @@ class Pair:
 
     def stop(self) -> None:
         """End it: the relay shuts down."""
+        self.data.abort()
         if self._forwarder is not None:
             self._forwarder.stop()
         else:
             self.failed(Outcome.SHUTDOWN)
 
     async def run(self) -> Outcome:
-        """Return how it ended; both connections are closed, or are being closed by their handlers."""
+        """Return how it ended; all connections are closed, or are being closed by their handlers."""
+        try:
+            outcome = await self._run_encrypted()
+            if outcome not in (Outcome.IDLE, Outcome.NOT_READY, Outcome.SHUTDOWN):
+                await self.data.over()
+            return outcome
+        finally:
+            self.data.abort()
+
+    async def _run_encrypted(self) -> Outcome:
         try:
             async with asyncio.timeout(self._ready_answer_s):
                 while len(self._legs) < len(Side) and self._failed is None:
@@ -89,6 +103,7 @@ class Pair:
             charge=self._charge,
             on_ending=self._on_ending,
             times=self._times,
+            activity=self.data.activity,
         )
         return await self._forwarder.run()
 

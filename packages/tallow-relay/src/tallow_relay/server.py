@@ -6,12 +6,14 @@ in through its listener.
 
 import asyncio
 import secrets
-from collections.abc import Coroutine, Iterable
+import socket
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Self
 from weakref import WeakSet
 
 from tallow_net.errors import ConnectionLostError
-from tallow_net.limits import READY_ANSWER_S
+from tallow_net.limits import READY_ANSWER_S, TOKEN_BYTES, TOKENS_PER_READY
+from tallow_net.relay.data import DATA_PREAMBLE
 from tallow_net.signaling import (
     SIGNALING_VERSION,
     Allocate,
@@ -24,14 +26,19 @@ from tallow_net.signaling import (
     WelcomeLimits,
 )
 from tallow_net.transport.certificates import Certificate
+from tallow_net.transport.door import PlainDoor
 from tallow_net.transport.interface import Transport, TransportKind
 from tallow_net.transport.listener import Listener, listen
 from tallow_net.untrusted import PeerText
 
 from tallow_relay import logs
 from tallow_relay.caps import ConnectionCaps
+from tallow_relay.carriers import Engine, best_engine
 from tallow_relay.config import RelayConfig
 from tallow_relay.connection import ConnectionHandler
+from tallow_relay.datajoin import DataSocket
+from tallow_relay.datapair import DataPair, HalfOpen, HalfOpenLimits
+from tallow_relay.datatokens import DataTokens
 from tallow_relay.effects import (
     Called,
     Dismissed,
@@ -91,7 +98,8 @@ class _Gate:
 class RelayServer:
     """One relay. `async with` starts it and ends it within a bound; `drain` ends it politely before that.
 
-    `times` and `ready_answer_s` are the wire's deadlines; tests shorten them.
+    `times`, `ready_answer_s` and `half_open` are the wire's deadlines and limits; tests shorten them. `engine` moves
+    the bytes of data connections; without one it is the system's best.
     """
 
     def __init__(
@@ -103,6 +111,8 @@ class RelayServer:
         port: int = 0,
         times: ForwardTimes | None = None,
         ready_answer_s: float = READY_ANSWER_S,
+        half_open: HalfOpenLimits | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self._config = config
         self._certificate = certificate
@@ -112,6 +122,9 @@ class RelayServer:
         self._registry = RoomRegistry(config.room_limits, SystemRandomness())
         self._limiter = RateLimiter(config.rate_limits)
         self._caps = ConnectionCaps(config.cap_limits)
+        self._tokens = DataTokens()
+        self._half_open = HalfOpen(half_open or HalfOpenLimits())
+        self._engine = engine or best_engine()
         self._listener: Listener | None = None
         self._handlers: dict[int, ConnectionHandler] = {}
         self._pairs: dict[int, Pair] = {}
@@ -135,6 +148,7 @@ class RelayServer:
                 certificate=self._certificate,
                 gate=_Gate(self._caps),
                 quic_window=QUIC_WINDOW_BYTES,
+                door=PlainDoor(DATA_PREAMBLE, TOKEN_BYTES, self._enter),
             )
         except OSError as error:
             reason = error.strerror or str(error)
@@ -160,6 +174,9 @@ class RelayServer:
         # A task that was cancelled before its first step has closed nothing.
         for transport in list(self._transports):
             transport.abort()
+        for pair in list(self._pairs.values()):
+            pair.data.abort()
+        self._engine.close()
 
     async def drain(self, grace_s: float) -> None:
         """Take no newcomer, send who waits away, and let the pairs end within `grace_s`."""
@@ -208,6 +225,11 @@ class RelayServer:
         return len(self._pairs)
 
     @property
+    def half_open(self) -> int:
+        """The data connections that wait for their other half now."""
+        return self._half_open.count
+
+    @property
     def waiting(self) -> int:
         """The connections that wait now."""
         return len(self._registry.waiting)
@@ -254,6 +276,23 @@ class RelayServer:
         finally:
             self._handlers.pop(number, None)
             self._wake.set()
+
+    def _enter(self, sock: socket.socket, host: str, token: bytes, gone: Callable[[], None]) -> None:
+        """Take a data connection: join it, let it wait for its other half, or close it without a word."""
+        key = address_key(host)
+        end = DataSocket(sock, key, gone)
+        try:
+            self._caps.check(key)
+        except RoomRefusedError as error:
+            logs.event("connection_refused", reason=error.code)
+            end.close()
+            return
+        place = self._tokens.take(token)
+        pair = self._pairs.get(place.pair) if place is not None else None
+        if place is None or pair is None:
+            end.close()
+        else:
+            pair.data.enter(place.side, place.index, end)
 
     async def _keep_time(self) -> None:
         clock = asyncio.get_running_loop().time
@@ -382,10 +421,19 @@ class RelayServer:
         number, a, b = effect.pair, effect.a, effect.b
         handlers = {Side.A: self._handlers[a], Side.B: self._handlers[b]}
         keys = frozenset(handler.key for handler in handlers.values())
+        data = DataPair(
+            self._engine,
+            self._half_open,
+            charger=lambda others: self._charger(number, keys | others),
+            on_sealed=lambda: self._tokens.forget(number),
+            times=self._times,
+            turn_bytes=self._config.turn_bytes,
+        )
         pair = Pair(
             number,
             effect.room,
             handlers,
+            data,
             charge=self._charger(number, keys),
             on_ending=lambda: self._pair_ending(number),
             times=self._times,
@@ -393,9 +441,19 @@ class RelayServer:
         )
         self._pairs[number] = self._pair_of[a] = self._pair_of[b] = pair
         logs.event("room_paired", room=effect.room)
-        for handler in handlers.values():
-            handler.ready()
+        tokens = self._draw_tokens(number)
+        for side, handler in handlers.items():
+            handler.ready(tokens[side])
         self._spawn(self._run_pair(pair, (a, b)))
+
+    def _draw_tokens(self, number: int) -> dict[Side, tuple[bytes, ...]]:
+        if not self._config.data_connections:
+            return dict.fromkeys(Side, ())
+        tokens = {
+            side: tuple(secrets.token_bytes(TOKEN_BYTES) for _ in range(TOKENS_PER_READY)) for side in Side
+        }
+        self._tokens.add(number, tokens)
+        return tokens
 
     def _charger(self, number: int, keys: frozenset[str]) -> "_Charger | None":
         return _Charger(self._limiter, number, keys) if self._limiter.limits_bytes else None

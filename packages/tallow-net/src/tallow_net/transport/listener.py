@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tallow_net.errors import ConnectionLostError, MisuseError, NetError
 from tallow_net.limits import PAIR_IN_FLIGHT_BYTES
+from tallow_net.transport.door import PlainDoor, knocks, read_body
 from tallow_net.transport.interface import TransportKind, remote_name
 from tallow_net.transport.tcp import TcpTlsTransport, TcpTransport, server_context
 
@@ -80,8 +81,9 @@ class Listener:
     last has ended).
     """
 
-    def __init__(self, gate: ConnectionGate) -> None:
+    def __init__(self, gate: ConnectionGate, door: PlainDoor | None = None) -> None:
         self._gate = gate
+        self._door = door
         self._ready: asyncio.Queue[Transport | None] = asyncio.Queue()
         self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -178,6 +180,8 @@ class Listener:
     ) -> None:
         try:
             async with asyncio.timeout(HANDSHAKE_S):
+                if self._door is not None and await self._entered(self._door, connection, address[0]):
+                    return
                 transport = await TcpTlsTransport.accept(connection, remote_name(address), context)
         except (NetError, TimeoutError):
             self._gate.gone(address[0])  # garbage, silence or a peer that left: nobody to tell
@@ -188,6 +192,23 @@ class Listener:
             self._offer(transport, address[0])
         finally:
             self._handshakes -= 1
+
+    async def _entered(self, door: PlainDoor, connection: socket.socket, host: str) -> bool:
+        """Give a connection that knocks at the door away, or close it; False where it does not knock."""
+        try:
+            if not await knocks(door, connection):
+                return False
+            body = await read_body(door, connection)
+        except BaseException:
+            connection.close()
+            raise
+        if body is None:
+            connection.close()
+            self._gate.gone(host)
+        else:
+            self._gate.established(host)
+            door.enter(connection, host, body, lambda: self._gate.gone(host))
+        return True
 
     def _room(self) -> bool:
         return self._handshakes < HANDSHAKES and self._ready.qsize() < WAITING
@@ -232,13 +253,14 @@ async def listen(
     certificate: Certificate | None,
     gate: ConnectionGate | None = None,
     quic_window: int = PAIR_IN_FLIGHT_BYTES,
+    door: PlainDoor | None = None,
 ) -> Listener:
     """Listen at `host` ("" and "::": every address of both families) and return the open listener.
 
     `tcp` is TransportKind.TCP (plain), TransportKind.TLS or None; with `quic` UDP has the same port number.
     Port 0 lets the kernel choose one number for all. `quic_window` is what a QUIC client may have under way before
-    we read it (bytes), the memory that one that is not read costs. Encrypted kinds need `certificate`. Raises OSError
-    where the address cannot be had.
+    we read it (bytes), the memory that one that is not read costs. `door` takes connections to a TLS port that are no
+    TLS. Encrypted kinds need `certificate`. Raises OSError where the address cannot be had.
     """
     if tcp not in (None, TransportKind.TCP, TransportKind.TLS) or (tcp is None and not quic):
         raise MisuseError("A listener needs TCP, TLS or QUIC.")
@@ -247,7 +269,7 @@ async def listen(
     kinds = ([socket.SOCK_STREAM] if tcp is not None else []) + ([socket.SOCK_DGRAM] if quic else [])
     places = await _places(host)
     bound = _bind_all(places, port, kinds)
-    listener = Listener(gate if gate is not None else OpenGate())
+    listener = Listener(gate if gate is not None else OpenGate(), door)
     listener.addresses = tuple(
         dict.fromkeys((name[0], name[1]) for name in (sock.getsockname() for sock in bound))
     )

@@ -1,0 +1,77 @@
+"""Plain data connections of the test's own: sockets that show a token and then say what the test says."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from tallow_net.relay.data import DATA_PREAMBLE
+
+from tests.relay.relay_kit import Client
+
+DEADLINE_S = 20.0
+
+
+async def dial(port: int, *first: bytes, host: str = "127.0.0.1") -> socket.socket:
+    """Return a non-blocking socket that is connected and has said `first`."""
+    sock = socket.socket()
+    sock.setblocking(False)
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            await asyncio.get_running_loop().sock_connect(sock, (host, port))
+            await say(sock, b"".join(first))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def show(port: int, token: bytes, *behind: bytes) -> socket.socket:
+    """Return a data connection that has shown its token."""
+    return await dial(port, DATA_PREAMBLE, token, *behind)
+
+
+@asynccontextmanager
+async def joined(
+    port: int, a: Client, b: Client, index: int = 0
+) -> AsyncIterator[tuple[socket.socket, socket.socket]]:
+    """The data connection `index` of a pair: A's end and B's end."""
+    one = await show(port, a.tokens[index])
+    with one:
+        other = await show(port, b.tokens[index])
+        with other:
+            yield one, other
+
+
+async def say(sock: socket.socket, data: bytes) -> None:
+    async with asyncio.timeout(60):
+        await asyncio.get_running_loop().sock_sendall(sock, data)
+
+
+async def hear(sock: socket.socket, size: int) -> bytes:
+    """Return exactly `size` bytes."""
+    data = bytearray()
+    async with asyncio.timeout(60):
+        while len(data) < size:
+            piece = await asyncio.get_running_loop().sock_recv(sock, size - len(data))
+            assert piece, f"the stream ended after {len(data)} of {size} bytes"
+            data += piece
+    return bytes(data)
+
+
+async def hear_all(sock: socket.socket) -> bytes:
+    """Return everything up to the end."""
+    data = bytearray()
+    async with asyncio.timeout(60):
+        while piece := await asyncio.get_running_loop().sock_recv(sock, 1 << 18):
+            data += piece
+    return bytes(data)
+
+
+async def is_closed(sock: socket.socket) -> bool:
+    """Wait until the relay ends the connection, in whatever way, without a byte."""
+    async with asyncio.timeout(DEADLINE_S):
+        try:
+            return await asyncio.get_running_loop().sock_recv(sock, 1) == b""
+        except ConnectionError:
+            return True
