@@ -98,9 +98,6 @@ ACCEPT_RANGES: Final = 16_384
 RECEIVED_RANGES: Final = 256
 """Acknowledged chunk ranges in one message; a window of hundreds of chunks never needs more."""
 
-CONNECTIONS_MAX: Final = 4
-"""Data connections side by side on one path: as many as there are tokens in Ready, and what shared links bear."""
-
 UNACKNOWLEDGED_MESSAGES: Final = 256
 """Numbered control messages kept for re-sending."""
 

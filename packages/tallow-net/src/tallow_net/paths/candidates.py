@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 from tallow_net.limits import CANDIDATES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["Candidate", "CandidateKind", "IpAddress", "acceptable", "gather", "same_host"]
+__all__ = ["Candidate", "CandidateKind", "IpAddress", "IpInterface", "acceptable", "gather"]
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IpInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
@@ -111,36 +111,30 @@ def _ordered(addresses: Iterable[IpAddress], own: Sequence[IpInterface]) -> list
     ]
 
 
-def same_host(first: IpAddress | None, second: IpAddress | None) -> bool:
-    """Return whether two ends of one connection of ours lie on this machine: both are loopback addresses."""
-    return first is not None and second is not None and first.is_loopback and second.is_loopback
-
-
 def gather(
     own: Sequence[IpInterface],
-    port: int,
-    kinds: Sequence[CandidateKind],
+    ports: Mapping[CandidateKind, int],
     *,
     observed: IpAddress | None = None,
     one_host: bool = False,
 ) -> tuple[Candidate, ...]:
-    """Return what we offer: every address of ours with every kind that listens on `port`, 16 at most.
+    """Return what we offer: every address of ours with every kind that listens, at its port; 16 at most.
 
     `own` are the addresses of our interfaces with their networks, docker's and the like left out; `observed` is
-    what a relay says our address is; with `one_host` the peer may be on this machine, and a loopback address is
-    offered. A peer's rules apply to ours: what it would not try is not offered. Whole addresses are left out
-    beyond the limit, and the first kind of each comes before all of the second.
+    what a relay says our address is; with `one_host` the peer may be on this machine, and the loopback address is
+    offered first. A peer's rules apply to ours: what it would not try is not offered. Beyond the limit whole
+    addresses are left out, so each has every kind.
     """
     addresses = [interface.ip for interface in own]
     if observed is not None:
         addresses.append(observed)
-    usable = [address for address in _ordered(addresses, own) if _usable(address, own, one_host=one_host)]
+    usable = [address for address in _ordered(addresses, own) if _usable(address, own, one_host=False)]
     if one_host:
-        usable = [*(a for a in usable if a.is_loopback), *(a for a in usable if not a.is_loopback)]
-        if not any(address.is_loopback for address in usable):
-            usable.insert(0, ipaddress.IPv4Address("127.0.0.1"))
-    room = CANDIDATES // max(len(kinds), 1)
-    return tuple(Candidate(kind, address.packed, port) for kind in kinds for address in usable[:room])
+        usable.insert(0, ipaddress.IPv4Address("127.0.0.1"))
+    room = CANDIDATES // max(len(ports), 1)
+    return tuple(
+        Candidate(kind, address.packed, port) for kind, port in ports.items() for address in usable[:room]
+    )
 
 
 def acceptable(

@@ -153,6 +153,12 @@ class AsyncSocket:
             self.interrupt()
             self._sock.close()
 
+    def take(self) -> socket.socket:
+        """Give the socket away, still non-blocking; this end counts as closed."""
+        self.interrupt()
+        family, kind = self._sock.family, self._sock.type
+        return socket.socket(family, kind, fileno=self._sock.detach())
+
     def reset(self) -> None:
         """Close with RST, dropping what the kernel holds."""
         if not self.closed:

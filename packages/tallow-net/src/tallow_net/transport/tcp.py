@@ -17,7 +17,7 @@ from tallow_net.errors import ConnectionLostError, NotTallowError, PeerUnreachab
 from tallow_net.limits import CLOSE_TCP_S
 from tallow_net.transport.guarded import GuardedTransport
 from tallow_net.transport.interface import TransportKind, remote_name
-from tallow_net.transport.sockets import AsyncSocket, drain
+from tallow_net.transport.sockets import CLOSED_HERE, AsyncSocket, drain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,6 +97,19 @@ class TcpTransport(GuardedTransport):
         if not self._socket.closed:
             self._socket.reset()
             self._report_end()
+
+    def take_socket(self) -> socket.socket:
+        """Give the connected, non-blocking socket away, for a thread to own; the caller closes it.
+
+        The transport is closed from here on. Call it while nothing is sent or received. Raises ConnectionLostError where
+        the connection was closed already.
+        """
+        if self._closing:
+            raise ConnectionLostError(CLOSED_HERE, by="us")
+        self._closing = True
+        sock = self._socket.take()
+        self._report_end()
+        return sock
 
     async def _send(self, views: list[memoryview]) -> None:
         await self._socket.send(views)

@@ -37,8 +37,8 @@ from tallow_protocol.limits import (
     CHUNK_COUNT_MAX,
     CHUNK_LOG2_MAX,
     CHUNK_LOG2_MIN,
-    CONNECTIONS_MAX,
     CONTROL_BODY_BYTES,
+    DATA_CONNECTIONS,
     FILE_NUMBER_MAX,
     FILE_SIZE_MAX,
     MODE_MAX,
@@ -482,7 +482,7 @@ _DECODERS: Final[dict[int, Callable[[_Fields, bytes], Message]]] = {
     MessageType.PING: lambda _fields, _: Ping(),
     MessageType.RECEIVED: _decode_received,
     MessageType.PATHS: _decode_paths,
-    MessageType.SPREAD: lambda fields, _: Spread(fields.integer(1, 1, CONNECTIONS_MAX)),
+    MessageType.SPREAD: lambda fields, _: Spread(fields.integer(1, 1, DATA_CONNECTIONS)),
 }
 
 
