@@ -25,6 +25,7 @@ from tallow_net import NetError, PeerText, Side
 from tallow_net.transport.interface import TransportChoice
 
 from tallow_protocol.aio.failures import translated
+from tallow_protocol.aio.paths import Allowed, PathKeeper
 from tallow_protocol.aio.routes import (
     LEASE_BYTES,
     DirectReceiverRoute,
@@ -65,7 +66,7 @@ from tallow_protocol.ports import Ports, TransferRecord
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Self
 
@@ -254,27 +255,32 @@ class _Transfer(ABC):
         HybridKem()
         self._identity = self._options.identity or IdentityKeyPair.generate()
 
-    async def _run_session(
-        self, met: Met, session: Session, began: Callable[[], Awaitable[None]] | None
-    ) -> None:
-        """Run one session to its end; `began` is awaited once, when the peer has shown its identity."""
+    async def _run_session(self, met: Met, session: Session, route: SenderRoute | None) -> None:
+        """Run one session to its end; `route` hears once, when the peer has shown its identity, that it began."""
         task: asyncio.Future[None] | None = None
 
         def take(event: Event) -> None:
             nonlocal task
-            if isinstance(event, PeerIdentified) and began is not None and task is None:
-                task = asyncio.ensure_future(began())
+            if isinstance(event, PeerIdentified) and route is not None and task is None:
+                task = asyncio.ensure_future(route.began())
             self._emit(event)
 
         self._session = session
         self._emit(Connected(met.path))
         shell = SessionShell(session, take)
         self._shell = shell
-        shell.add(session.first_link(time.monotonic()), met.frames)
+        shell.add(session.first_link(time.monotonic(), met.path), met.frames)
+        options = self._options
+        allowed = Allowed(options.transport, options.paths, options.plain_data, options.listen_host)
+        keeper = PathKeeper(shell, session, met, allowed)
+        keeper.start()
+        if isinstance(route, ListeningRoute):
+            route.attaching = keeper.attach
         try:
             await shell.run()
         finally:
             self._shell = None
+            await keeper.close()
             if task is not None:
                 with contextlib.suppress(NetError):
                     await task
@@ -378,7 +384,7 @@ class Sender(_Transfer):
                 met = await route.next()
                 session = self._new_session(met)
                 try:
-                    await self._run_session(met, session, route.began)
+                    await self._run_session(met, session, route)
                 except PeerLeftError:
                     if session.begun:
                         raise
@@ -405,6 +411,7 @@ class Sender(_Transfer):
             now=time.monotonic(),
             machine=self._machine,
             sas_nonce=met.sas_nonce,
+            paths=self._options.paths,
         )
 
 
@@ -486,6 +493,7 @@ class Receiver(_Transfer):
                 now=time.monotonic(),
                 machine=self._machine,
                 sas_commitment=met.sas_commitment,
+                paths=self._options.paths,
             )
             await self._run_session(met, session, None)
         finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from tallow_net import (
@@ -30,6 +30,7 @@ from tallow_net.transport.interface import TransportChoice, TransportKind
 
 from tallow_protocol.aio.attempt import agree_as_receiver, agree_as_sender, retire
 from tallow_protocol.aio.failures import as_protocol_errors, translated
+from tallow_protocol.core.attach import ATTACH_TYPE
 from tallow_protocol.core.codes import AbortCode
 from tallow_protocol.core.jobs import no_silent_faults
 from tallow_protocol.errors import (
@@ -48,7 +49,7 @@ from tallow_protocol.events import PathKind, RelayBack, RelayTrouble, ServerNoti
 from tallow_protocol.limits import HALF_OPEN_DIRECT, REPLY_WAIT_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from tallow_net import KnownRelays, RelayAddress, RelayEvent, Transport
     from tallow_net.transport.listener import Listener
@@ -93,6 +94,10 @@ class Met:
     in_flight_bytes: int
     sas_nonce: bytes | None = None
     sas_commitment: bytes | None = None
+    tokens: tuple[bytes, ...] = ()
+    """What opens plain data connections through the relay, 32 bytes each; none on a direct path."""
+    observed: str | None = None
+    """Our address, as the relay sees it."""
 
 
 class SenderRoute(Protocol):
@@ -126,6 +131,11 @@ def _counted(error: WrongCodeError, on_event: Callable[[Event], None]) -> AbortC
     """Show a wrong guess at once, whatever the stranger does about being told; return what to tell it."""
     on_event(WrongCode(error.left))
     return AbortCode.WRONG_CODE if error.left else AbortCode.BURNED
+
+
+def _observed(relay: RelayClient) -> str | None:
+    address = None if relay.welcome is None else relay.welcome.address
+    return None if address is None else address.raw
 
 
 class RelaySenderRoute:
@@ -167,8 +177,15 @@ class RelaySenderRoute:
                     reason = AbortCode.of(error)
                 await retire(leg.frames, reason)
                 continue
-            path = _RELAY_PATHS[leg.kind]
-            return Met(leg.frames, path, established.keys, leg.in_flight_limit, sas_nonce=established.r_a)
+            return Met(
+                leg.frames,
+                _RELAY_PATHS[leg.kind],
+                established.keys,
+                leg.in_flight_limit,
+                sas_nonce=established.r_a,
+                tokens=leg.tokens,
+                observed=_observed(self._relay),
+            )
 
     async def began(self) -> None:
         """Tell the relay, in the background, that the code is spent."""
@@ -185,7 +202,11 @@ class RelaySenderRoute:
 
 
 class ListeningRoute:
-    """A listens itself, on TCP, QUIC or both, one number for both."""
+    """A listens itself, on TCP, QUIC or both, one number for both.
+
+    It goes on listening while a session runs: `attaching` takes a connection that begins with an Attach, its first
+    frame read, and owns it then.
+    """
 
     def __init__(
         self, listener: Listener, code: Code, budget: GuessBudget, on_event: Callable[[Event], None]
@@ -199,6 +220,7 @@ class ListeningRoute:
         self._met: asyncio.Queue[Met | ProtocolError] = asyncio.Queue()
         self._unanswered = 0
         self._taken = False
+        self.attaching: Callable[[FrameStream, bytes], Awaitable[None]] | None = None
         self._accepting = asyncio.create_task(self._accept())
 
     async def _accept(self) -> None:
@@ -211,10 +233,13 @@ class ListeningRoute:
 
     async def _serve(self, transport: Transport) -> None:
         frames = FrameStream(transport, limit=PLAIN_FRAME_BYTES)
-        if self._unanswered >= HALF_OPEN_DIRECT or self._taken:
+        if self._unanswered >= HALF_OPEN_DIRECT or (self._taken and self.attaching is None):
             await self._end(frames, AbortCode.IN_USE)
             return
         self._unanswered += 1
+        if self._taken:
+            await self._late(frames)
+            return
         try:
             with no_silent_faults(NetError):
                 await self._attempt(frames)
@@ -230,6 +255,29 @@ class ListeningRoute:
             await self._end(frames, AbortCode.of(error) if isinstance(error, ProtocolError) else None)
         finally:
             self._unanswered -= 1
+
+    async def _late(self, frames: FrameStream) -> None:
+        """Hand a connection of the running session over; tell others that it is in use."""
+        try:
+            body = await self._first_frame(frames)
+        except BaseException:
+            frames.transport.abort()
+            raise
+        finally:
+            self._unanswered -= 1
+        if body is None:
+            frames.transport.abort()
+        elif body[:1] == bytes((ATTACH_TYPE,)) and self.attaching is not None:
+            await self.attaching(frames, body)
+        else:
+            await self._end(frames, AbortCode.IN_USE)
+
+    async def _first_frame(self, frames: FrameStream) -> bytes | None:
+        try:
+            async with asyncio.timeout(REPLY_WAIT_S):
+                return await frames.read()
+        except (NetError, TimeoutError):
+            return None
 
     async def _attempt(self, frames: FrameStream) -> None:
         """Prove the code; the first that does takes the place, before Confirm leaves."""
@@ -271,13 +319,12 @@ class ListeningRoute:
 
     async def _joined(self, frames: FrameStream) -> bool:
         """Return whether the connection asks for our room; anything else is closed without an answer."""
+        body = await self._first_frame(frames)
         try:
-            async with asyncio.timeout(REPLY_WAIT_S):
-                body = await frames.read()
             join = signaling.decode(body) if body else None
-            return isinstance(join, Join) and join.side is Side.B and join.room_ids == (self._code.room_id,)
-        except (NetError, TimeoutError):
+        except NetError:
             return False
+        return isinstance(join, Join) and join.side is Side.B and join.room_ids == (self._code.room_id,)
 
     async def next(self) -> Met:
         """Wait for a receiver; an attempt that ended before its session began frees the place."""
@@ -288,16 +335,23 @@ class ListeningRoute:
         return met
 
     async def began(self) -> None:
-        """Listen no more; who is still talking is told."""
-        await self.close()
+        """Listen for the session's own connections alone; who is still talking is told."""
+        if self.attaching is None:
+            await self.close()
+        else:
+            await self._drop_strangers()
 
     async def close(self) -> None:
         """Stop listening and drop strangers."""
         self._accepting.cancel()
         await self._listener.close()
+        await self._drop_strangers()
+        await asyncio.gather(self._accepting, return_exceptions=True)
+
+    async def _drop_strangers(self) -> None:
         for task in self._tasks - self._ending:
             task.cancel()
-        await asyncio.gather(self._accepting, *self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 class _Attempts:
@@ -362,20 +416,30 @@ class RelayReceiverRoute:
                 leg = await self._relay.meet(self._code.room_id, Side.B, self._lease, wait=False)
             met = await self._attempts.over(leg.frames, _RELAY_PATHS[leg.kind], leg.in_flight_limit)
             if met is not None:
-                return met
+                return replace(met, tokens=leg.tokens, observed=_observed(self._relay))
 
     async def close(self) -> None:
         """Nothing is held."""
 
 
 class DirectReceiverRoute:
-    """B dials the sender."""
+    """B dials the sender; `connected` is called whenever somebody answers there."""
 
     def __init__(
-        self, host: str, port: int, choice: TransportChoice, code: Code, budget: GuessBudget
+        self,
+        host: str,
+        port: int,
+        choice: TransportChoice,
+        code: Code,
+        budget: GuessBudget,
+        *,
+        connect_s: float = CONNECT_S,
+        connected: Callable[[], None] = lambda: None,
     ) -> None:
         self._place = host, port
         self._choice = choice
+        self._connect_s = connect_s
+        self._connected = connected
         self._code = code
         self._attempts = _Attempts(code, budget)
 
@@ -386,7 +450,10 @@ class DirectReceiverRoute:
         join = signaling.encode(Join(WIRE_VERSION, (self._code.room_id,), Side.B))
         while True:
             with as_protocol_errors():
-                transport = await connect_direct(*self._place, choice=self._choice, timeout_s=CONNECT_S)
+                transport = await connect_direct(
+                    *self._place, choice=self._choice, timeout_s=self._connect_s
+                )
+            self._connected()
             frames = FrameStream(transport, limit=PLAIN_FRAME_BYTES)
             met = await self._attempts.over(
                 frames, _DIRECT_PATHS[transport.kind], PAIR_IN_FLIGHT_BYTES, join=join
