@@ -149,15 +149,15 @@ def test_a_path_that_is_the_connections_own_is_not_said_again():
     assert "The data goes" not in err.getvalue()
 
 
-def test_a_path_found_before_the_yes_is_the_only_one_that_the_end_names():
+def test_the_end_names_the_paths_that_carried_data_and_not_the_one_of_the_handshake():
     _out, err, screen = screen_of()
     screen.show(Connected(PathKind.RELAY_TCP), 0.0)
-    screen.show(PathInUse(PathKind.DIRECT_QUIC, plain=False, connections=1), 0.0)
     screen.show(TransferStarted(1, 10), 0.0)
+    screen.show(PathInUse(PathKind.DIRECT_QUIC, plain=False, connections=1), 0.0)
     screen.show(TransferDone(1, 10, 0.5), 1.0)
     assert err.getvalue().splitlines()[1:] == [
-        "The data goes directly over QUIC now.",
         "Sending 1 file, 10 B.",
+        "The data goes directly over QUIC now.",
         "Sent 1 file, 10 B in 0.5 s, direct-quic. All verified.",
     ]
 

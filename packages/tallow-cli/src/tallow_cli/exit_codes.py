@@ -72,6 +72,7 @@ _CODES: dict[ExitCode, tuple[str, ...]] = {
         "relay_unreachable",
         "peer_unreachable",
         "no_path",
+        "no_discovery",
         "not_tallow",
         "no_discovery",
         "connect_failed",

@@ -75,7 +75,8 @@ class Screen:
             stderr.is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         )
         self._route = ""
-        self._paths: list[str] = []
+        self._connected_over = ""
+        self._carried: list[str] = []
         self._bar: ProgressBar | None = None
         self._drawn = 0
         self._next_draw = float("-inf")
@@ -168,15 +169,11 @@ class Screen:
 
     def _connected(self, event: Connected, _now: float) -> None:
         self._route = routes.words(event.path)
-        self._paths = [event.path.value]
+        self._connected_over = event.path.value
         self.say(f"Connected {self._route}, sealed from end to end.")
 
     def _path_in_use(self, event: PathInUse, _now: float) -> None:
-        label = event.path.value
-        if self._bar is None:
-            self._paths = [label]
-        elif self._paths[-1:] != [label]:
-            self._paths.append(label)
+        self._carried.append(event.path.value)
         if self._bar is not None:
             self._bar.path = routes.label(event.path, event.connections)
         route = routes.words(event.path, event.connections)
@@ -220,7 +217,9 @@ class Screen:
     def _started(self, event: TransferStarted, now: float) -> None:
         self.say(f"{'Sending' if self._sending else 'Receiving'} {_amount(event.files, event.bytes)}.")
         if self._stderr.is_terminal and not self._quiet:
-            self._bar = ProgressBar(event.bytes, self._paths[-1] if self._paths else "", now)
+            self._bar = ProgressBar(
+                event.bytes, self._carried[-1] if self._carried else self._connected_over, now
+            )
 
     def _progress(self, event: TransferProgress, now: float) -> None:
         if self._bar is None:
@@ -240,7 +239,7 @@ class Screen:
             else ""
         )
         self.say(
-            f"{', '.join(part for part in (took, speed, routes.journey(self._paths)) if part)}. All verified."
+            f"{', '.join(part for part in (took, speed, routes.journey(self._carried or [self._connected_over])) if part)}. All verified."
         )
 
     def _draw(self, now: float) -> None:
