@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import sys
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
@@ -25,7 +26,25 @@ TURN_DATAGRAMS = 64
 # Longer than any datagram we accept: a longer one is cut off here, and then does not decrypt.
 LONGEST_DATAGRAM = 2048
 
+# Options that make the kernel send datagrams whole or not at all, whatever it believes of the path's MTU: level,
+# option, value. Linux: IP_MTU_DISCOVER and IPV6_MTU_DISCOVER to IP_PMTUDISC_PROBE; macOS: IP_DONTFRAG and
+# IPV6_DONTFRAG; Windows: IP_DONTFRAGMENT and IPV6_DONTFRAG.
+NEVER_FRAGMENT: dict[str, dict[socket.AddressFamily, tuple[int, int, int]]] = {
+    "linux": {socket.AF_INET: (socket.IPPROTO_IP, 10, 3), socket.AF_INET6: (socket.IPPROTO_IPV6, 23, 3)},
+    "darwin": {socket.AF_INET: (socket.IPPROTO_IP, 28, 1), socket.AF_INET6: (socket.IPPROTO_IPV6, 62, 1)},
+    "win32": {socket.AF_INET: (socket.IPPROTO_IP, 14, 1), socket.AF_INET6: (socket.IPPROTO_IPV6, 14, 1)},
+}
+
 Address = Any  # what the socket module gives: a pair for IPv4, four values for IPv6
+
+
+def never_fragment(sock: socket.socket) -> bool:
+    """Keep a UDP socket from fragmenting; False where the system cannot be told so."""
+    try:
+        sock.setsockopt(*NEVER_FRAGMENT[sys.platform][sock.family])
+    except (KeyError, OSError):
+        return False
+    return True
 
 
 class DatagramUser(Protocol):
@@ -57,6 +76,8 @@ class DatagramLoop:
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             with contextlib.suppress(OSError):  # a smaller buffer is slower, not wrong
                 sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_BYTES)
+        self.unfragmented = never_fragment(sock)
+        """Whether the kernel sends every datagram whole or not at all; only then may they grow."""
         self._socket = sock
         self._peer = connected_to
         self._route = route

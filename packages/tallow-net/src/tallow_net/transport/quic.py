@@ -119,12 +119,31 @@ class QuicTransport(GuardedTransport):
         try:
             sock.setblocking(False)
             sock.connect(address)
-            peer = sock.getpeername()
         except OSError as error:
             sock.close()
             reason = error.strerror or type(error).__name__
             raise unreachable(f"{remote} cannot be reached over UDP: {reason}.") from error
-        engine = Engine(client_configuration(server_name or address[0]), window=window)
+        return await cls.over(
+            sock,
+            server_name=server_name or address[0],
+            unreachable=unreachable,
+            window=window,
+            unacknowledged_limit=unacknowledged_limit,
+        )
+
+    @classmethod
+    async def over(
+        cls,
+        sock: socket.socket,
+        *,
+        server_name: str,
+        unreachable: type[ConnectError] = PeerUnreachableError,
+        window: int = WINDOW_BYTES,
+        unacknowledged_limit: int = UNACKNOWLEDGED_BYTES,
+    ) -> Self:
+        """Complete the handshake over a connected UDP socket, which is the transport's from now on; as `connect`."""
+        peer = sock.getpeername()
+        remote = remote_name(peer)
 
         def route(_data: bytes, _address: Address) -> QuicTransport:
             return transport
@@ -133,6 +152,8 @@ class QuicTransport(GuardedTransport):
             transport.refused(error)
 
         datagrams = DatagramLoop(sock, connected_to=peer, route=route, refused=refused)
+        configuration = client_configuration(server_name)
+        engine = Engine(configuration, window=window, probes=datagrams.unfragmented)
         transport = cls(engine, datagrams, remote, window=window, unacknowledged_limit=unacknowledged_limit)
         transport.on_change(released=datagrams.close)
         try:

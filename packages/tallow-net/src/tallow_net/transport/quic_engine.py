@@ -1,8 +1,10 @@
 """The QUIC state machine: aioquic's, with windows that follow what was read, and one stream.
 
 aioquic doubles its receive windows on receipt, whether or not anybody reads. The subclass here sets them to
-what was read plus a fixed window, by overriding the two methods that write the limits. Those are private
-names of aioquic: tests/net/transport/test_quic_flow_control.py fails should they change underneath.
+what was read plus a fixed window, by overriding the two methods that write the limits. It has no search for the
+path's MTU either: the probe is built here, and a congestion control that listens says what became of large packets.
+Those are private names of aioquic: tests/net/transport/test_quic_flow_control.py and test_quic_path_mtu.py fail
+should they change underneath.
 """
 
 from __future__ import annotations
@@ -12,15 +14,21 @@ import ssl
 from typing import TYPE_CHECKING
 
 from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.congestion.reno import RenoCongestionControl
 from aioquic.quic.connection import QuicConnection
+from aioquic.quic.packet import QuicFrameType, QuicPacketType
+from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
+from aioquic.tls import Epoch
 
+from tallow_net.transport.path_mtu import DATAGRAM_BYTES, PathMtu
 from tallow_net.transport.tcp import ALPN
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
-    from aioquic.quic.connection import Limit
-    from aioquic.quic.packet_builder import QuicPacketBuilder
+    from aioquic.quic.connection import Limit, NetworkAddress
+    from aioquic.quic.packet_builder import QuicSentPacket
     from aioquic.quic.recovery import QuicPacketSpace
     from aioquic.quic.stream import QuicStream, QuicStreamSender
 
@@ -38,9 +46,6 @@ WINDOW_STEPS = 8
 
 # Larger than the 45 s after which the layer above gives up: nobody is cut off by this layer first.
 IDLE_S = 120.0
-
-# What every path carries (RFC 9000, section 14.1).
-DATAGRAM_BYTES = 1200
 
 # Its warnings are about what strangers send; without a handler Python would print them on the terminal.
 logging.getLogger("quic").addHandler(logging.NullHandler())
@@ -75,14 +80,41 @@ def server_configuration(
     )
 
 
+class _WatchedReno(RenoCongestionControl):
+    """aioquic's default congestion control, which also tells PathMtu what became of each packet."""
+
+    def __init__(self, mtu: PathMtu) -> None:
+        super().__init__(max_datagram_size=DATAGRAM_BYTES)
+        self._mtu = mtu
+
+    def on_packet_acked(self, *, now: float, packet: QuicSentPacket) -> None:
+        self._mtu.acknowledged(packet.packet_number, packet.sent_bytes)
+        super().on_packet_acked(now=now, packet=packet)
+
+    def on_packets_lost(self, *, now: float, packets: Iterable[QuicSentPacket]) -> None:
+        super().on_packets_lost(now=now, packets=self._told(packets))
+
+    def on_packets_expired(self, *, packets: Iterable[QuicSentPacket]) -> None:
+        super().on_packets_expired(packets=self._told(packets))
+
+    def _told(self, packets: Iterable[QuicSentPacket]) -> Iterable[QuicSentPacket]:
+        for packet in packets:
+            self._mtu.lost(packet.packet_number, packet.sent_bytes, packet.sent_time or 0.0)
+            yield packet
+
+
 class Engine(QuicConnection):
-    """One QUIC connection, sans-IO. `window` is the receive window in bytes."""
+    """One QUIC connection, sans-IO. `window` is the receive window in bytes.
+
+    With `probes` its datagrams grow where the path carries more; the caller then sees to it that none is fragmented.
+    """
 
     def __init__(
         self,
         configuration: QuicConfiguration,
         *,
         window: int = WINDOW_BYTES,
+        probes: bool = False,
         original_destination_connection_id: bytes | None = None,
     ) -> None:
         configuration.max_data = window
@@ -93,6 +125,10 @@ class Engine(QuicConnection):
         self._window = window
         self._taken = 0
         self._held: QuicStream | None = None
+        self.mtu = PathMtu() if probes else None
+        if self.mtu is not None:
+            loss: Any = self._loss
+            loss._cc = _WatchedReno(self.mtu)  # noqa: SLF001  (a registered algorithm would not know its connection)
         # One stream, opened by the client; aioquic refuses any other with STREAM_LIMIT_ERROR.
         _set(self._local_max_streams_bidi, 0 if configuration.is_client else 1)
         _set(self._local_max_streams_uni, 0)
@@ -125,6 +161,55 @@ class Engine(QuicConnection):
         """Note that the application has read `count` bytes more; True where the peer should be told now."""
         self._taken += count
         return self._widen()
+
+    # --- path MTU -------------------------------------------------------------------------------------------
+
+    def datagrams_to_send(self, now: float) -> list[tuple[bytes, NetworkAddress]]:
+        """Return what is to be sent, a probe for the path's MTU included where one is due."""
+        mtu = self.mtu
+        if mtu is None:
+            return super().datagrams_to_send(now)
+        self._max_datagram_size = mtu.size
+        datagrams = super().datagrams_to_send(now)
+        size = mtu.probe_size(now, self.written) if self._may_probe() else None
+        return datagrams if size is None else datagrams + self._probe(size, mtu, now)
+
+    @property
+    def written(self) -> int:
+        """Bytes written to the stream so far."""
+        stream = self.stream
+        return 0 if stream is None else stream.sender._buffer_stop  # noqa: SLF001  (as in `unacknowledged`)
+
+    def _may_probe(self) -> bool:
+        return self._handshake_confirmed and self._close_event is None and self._network_paths[0].is_validated
+
+    def _probe(self, size: int, mtu: PathMtu, now: float) -> list[tuple[bytes, NetworkAddress]]:
+        """Return a packet of PING and padding that fills `size` bytes.
+
+        It does not count as in flight: its loss says nothing about congestion (RFC 9000, section 14.4).
+        """
+        builder = QuicPacketBuilder(
+            host_cid=self.host_cid,
+            is_client=self._is_client,
+            max_datagram_size=size,
+            packet_number=self._packet_number,
+            peer_cid=self._peer_cid.cid,
+            spin_bit=self._spin_bit,
+            version=self._version or 0,
+        )
+        builder.start_packet(QuicPacketType.ONE_RTT, self._cryptos[Epoch.ONE_RTT])
+
+        def answered(delivery: QuicDeliveryState) -> None:
+            mtu.probe_answered(acknowledged=delivery == QuicDeliveryState.ACKED)
+
+        frame = builder.start_frame(QuicFrameType.PING, handler=answered)
+        frame.push_bytes(bytes(builder.remaining_flight_space))  # PADDING frames are zeros
+        packet: Any = builder._packet  # noqa: SLF001  (aioquic lets nobody else say it)
+        packet.in_flight = False
+        mtu.probe_sent(now)
+        return self._flush_builder(
+            builder=builder, network_path=self._network_paths[0], peer_cid=self._peer_cid.cid, now=now
+        )
 
     def _widen(self) -> bool:
         limit = self._local_max_data

@@ -10,8 +10,9 @@ from aioquic.quic.packet import QuicPacketType, encode_quic_version_negotiation,
 
 from tallow_net.transport.datagrams import DatagramLoop
 from tallow_net.transport.interface import remote_name
+from tallow_net.transport.path_mtu import DATAGRAM_BYTES
 from tallow_net.transport.quic import QuicTransport
-from tallow_net.transport.quic_engine import DATAGRAM_BYTES, Engine, server_configuration
+from tallow_net.transport.quic_engine import Engine, server_configuration
 
 if TYPE_CHECKING:
     import socket
@@ -103,7 +104,12 @@ class QuicEndpoint:
         if len(self._opening) >= self._handshakes or not self._admit(host):
             return None
         loop = asyncio.get_running_loop()
-        engine = Engine(self._configuration, window=self._window, original_destination_connection_id=first_id)
+        engine = Engine(
+            self._configuration,
+            window=self._window,
+            probes=self._datagrams.unfragmented,
+            original_destination_connection_id=first_id,
+        )
         transport = QuicTransport(
             engine,
             self._datagrams,
