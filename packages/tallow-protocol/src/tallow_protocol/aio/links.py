@@ -16,6 +16,7 @@ from tallow_protocol.core.sending import SendPipeline
 from tallow_protocol.errors import PeerLeftError, ProtocolError, ViolationError
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Coroutine
 
     from tallow_net import FrameStream
@@ -46,6 +47,7 @@ class LinkRunner:
         link: Link,
         frames: FrameStream,
         *,
+        lock: threading.Lock,
         submit: Callable[[Job], None],
         finished: Callable[[Job], None],
         changed: Callable[[], None],
@@ -54,6 +56,7 @@ class LinkRunner:
         self.link = link
         self.frames = frames
         self._session = session
+        self._lock = lock
         self._submit = submit
         self._finished = finished
         self._changed = changed
@@ -107,8 +110,11 @@ class LinkRunner:
             job = self._session.incoming(self.link, view[:length], frame_header(length))
             job.after = lambda buffer=buffer: self._opened(buffer)
             self._opening += 1
-            if length <= INLINE_BYTES and self._opening == 1:
-                job.run()
+            if length <= INLINE_BYTES and self._opening == 1 and self._lock.acquire(blocking=False):
+                try:
+                    job.run()
+                finally:
+                    self._lock.release()
                 self._finished(job)
             else:
                 self._submit(job)

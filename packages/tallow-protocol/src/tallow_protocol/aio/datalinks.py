@@ -1,0 +1,380 @@
+"""DataLink: a connection of a session whose socket belongs, in the direction of the bulk, to one blocking thread.
+
+The loop decides, the thread moves bytes. Side A's loop plans a few records ahead; its thread reads, hashes, seals and
+sends each in one reused buffer. Side B's thread receives into one reused buffer, opens in place, verifies and writes.
+What a thread has done goes back to the loop in batches. Control frames of the other direction are few and small: the
+loop sends and receives them without a wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from abc import ABC, abstractmethod
+from collections import deque
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from tallow_crypto import CryptoError
+from tallow_net import ConnectionLostError, NetError, Side
+from tallow_net.framing import HEADER_BYTES, FrameDecoder, frame_header, parse_header
+from tallow_net.limits import CLOSE_TCP_S, SEALED_FRAME_BYTES
+from tallow_net.transport.blocking import BLOCKING_STREAMS, BlockingStream
+
+from tallow_protocol.aio.threads import data_threads
+from tallow_protocol.core.jobs import no_silent_faults
+from tallow_protocol.core.sending import SendPipeline
+from tallow_protocol.errors import PeerLeftError, ProtocolError, ViolationError
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from tallow_protocol.core.jobs import Job
+    from tallow_protocol.core.session import Link, Session
+
+__all__ = ["DataLink", "data_link"]
+
+TOLD_BYTES = 1024 * 1024
+"""A busy thread tells the loop after so many bytes: each turn of the loop costs what a few chunks cost."""
+
+AHEAD_BYTES = 3 * 1024 * 1024
+"""Planned and not yet sent: the thread has work while the loop takes a turn, and a better path waits for little."""
+
+BUFFER_BYTES = 1024 * 1024 + 64 * 1024
+"""One record of the largest chunk or pack that is sent, in its frame."""
+
+CONTROL_TURN_BYTES = 64 * 1024
+
+
+def data_link(
+    session: Session,
+    link: Link,
+    sock: socket.socket,
+    *,
+    lock: threading.Lock,
+    finished: Callable[[Job], None],
+    changed: Callable[[], None],
+    clock: Callable[[], float],
+) -> DataLink | None:
+    """Return the running DataLink of a connected socket, or None where no thread can be had for it."""
+    if not BLOCKING_STREAMS or not data_threads().acquire():
+        return None
+    kind = _SendingLink if session.side is Side.A else _ReceivingLink
+    made = kind(session, link, sock, lock=lock, finished=finished, changed=changed, clock=clock)
+    return made if made.start() else None
+
+
+class DataLink(ABC):
+    """What both sides share: the thread, its way back to the loop, the end. Methods belong to the loop."""
+
+    def __init__(
+        self,
+        session: Session,
+        link: Link,
+        sock: socket.socket,
+        *,
+        lock: threading.Lock,
+        finished: Callable[[Job], None],
+        changed: Callable[[], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.link = link
+        self._session = session
+        self._sock = sock
+        self._lock = lock
+        self._finished = finished
+        self._changed = changed
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._ended = asyncio.Event()
+        self._guard = threading.Lock()
+        self._ready: deque[Job] = deque()
+        self._woken = False
+        self._untold = 0
+        self._left_to_thread = False
+        self._closing = False
+
+    def start(self) -> bool:
+        """Start the thread; False where the system gives none: the socket is then as it was."""
+        self._stream = BlockingStream(self._sock)
+        self._prepare()
+        if data_threads().start(f"tallow-data-{self.link.number}", self._run) is None:
+            self._sock.setblocking(False)
+            return False
+        self._loop.add_reader(self._stream.fileno(), self._on_ready)
+        return True
+
+    @abstractmethod
+    def _prepare(self) -> None:
+        """Make what the thread and the loop share."""
+
+    # -- the thread ----------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        cause: ProtocolError | CryptoError | NetError | None = None
+        try:
+            with no_silent_faults(NetError):
+                self._work()
+        except (ProtocolError, CryptoError, NetError) as error:
+            cause = error
+        self._tell(self._thread_ended, cause)
+        with self._guard:
+            if self._left_to_thread:
+                self._stream.close()
+            self._left_to_thread = True
+
+    @abstractmethod
+    def _work(self) -> None:
+        """Move the bulk until the end of the stream, or of the work."""
+
+    def _done(self, job: Job, size_bytes: int, *, tell: bool) -> None:
+        """Hand a job back; the loop is woken for it now, or once enough has come together."""
+        self._untold += size_bytes
+        with self._guard:
+            self._ready.append(job)
+        if tell or self._untold >= TOLD_BYTES:
+            self._wake_loop()
+
+    def _wake_loop(self) -> None:
+        self._untold = 0
+        with self._guard:
+            if self._woken or not self._ready:
+                return
+            self._woken = True
+        self._tell(self._deliver)
+
+    def _tell(self, call: Callable[..., None], *arguments: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+            self._loop.call_soon_threadsafe(call, *arguments)
+
+    # -- the loop ------------------------------------------------------------------------------------------
+
+    def _deliver(self) -> None:
+        with self._guard:
+            ready, self._ready = self._ready, deque()
+            self._woken = False
+        for job in ready:
+            self._finished(job)
+
+    def _thread_ended(self, cause: Exception | None) -> None:
+        self._deliver()
+        self._ended.set()
+        if isinstance(cause, NetError):
+            self._lose(cause)
+        elif isinstance(cause, ProtocolError | CryptoError):
+            self._session.fail(cause, self._clock())
+            self._changed()
+        elif not self._closing:
+            self._lose(ConnectionLostError("The peer ended the connection.", by="peer"))
+
+    def _lose(self, error: NetError) -> None:
+        if isinstance(error, ConnectionLostError):
+            cause: ProtocolError = PeerLeftError(by=error.by)
+        else:
+            cause = ViolationError(f"the connection ended: {error}")
+        self._session.lost(self.link, self._clock(), cause)
+        self._changed()
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Look again for something to send."""
+
+    @abstractmethod
+    def _on_ready(self) -> None:
+        """Take what the loop's direction waits for."""
+
+    async def close(self) -> None:
+        """End in order where the connection still stands, within a bound; at once where it is lost."""
+        self._closing = True
+        if not self.link.lost:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_TCP_S):
+                    await self._close_in_order()
+        self._stream.stop()
+        self._stop_thread()
+        self._loop.remove_reader(self._stream.fileno())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TCP_S):
+                await self._ended.wait()
+        with self._guard:
+            if self._left_to_thread:
+                self._stream.close()
+            self._left_to_thread = True
+
+    @abstractmethod
+    def _stop_thread(self) -> None:
+        """Wake the thread where it waits for something else than the socket."""
+
+    @abstractmethod
+    async def _close_in_order(self) -> None:
+        """Let what was accepted arrive, and see the peer's end."""
+
+
+class _SendingLink(DataLink):
+    """Side A: the thread sends file data, and control frames before it; the loop receives control frames."""
+
+    def _prepare(self) -> None:
+        self._queue: SimpleQueue[tuple[Job, bytearray] | bytearray | None] = SimpleQueue()
+        self._urgent: deque[bytearray] = deque()
+        self._ahead = 0
+        self._buffer = bytearray(BUFFER_BYTES)
+        self._decoder = FrameDecoder(SEALED_FRAME_BYTES)
+        self._scratch = memoryview(bytearray(CONTROL_TURN_BYTES))
+        self._peer_finished = asyncio.Event()
+        self._stream.watch(readable=True)
+
+    # -- the thread ----------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while (item := self._queue.get()) is not None:
+            self._send_urgent()
+            if isinstance(item, tuple):
+                self._send_record(*item)
+
+    def _send_urgent(self) -> None:
+        while self._urgent and not self.link.lost:
+            frame = self._session.sealed_frame(self.link, self._urgent.popleft())
+            self._stream.send(memoryview(frame))
+
+    def _send_record(self, job: Job, buffer: bytearray) -> None:
+        if self.link.lost:
+            return
+        view = memoryview(buffer)
+        with self._lock:
+            job.run()
+        size_bytes = 0
+        if job.error is None:
+            size_bytes = job.result.frame_bytes
+            frame = self._session.bulk_frame(self.link, job.result, view, self._clock())
+            if frame is not None:
+                self._stream.send(frame)
+        self._done(job, size_bytes, tell=self._queue.empty())
+
+    # -- the loop ------------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """See DataLink."""
+        session, link = self._session, self.link
+        while not self._closing and (record := session.control_record(link, self._clock())) is not None:
+            self._urgent.append(record)
+            self._queue.put(record)
+        while self._ahead < AHEAD_BYTES and not self._closing:
+            plan = session.plan(link, self._clock())
+            if plan is None:
+                return
+            capacity = SendPipeline.frame_capacity(plan)
+            if capacity > len(self._buffer):
+                self._buffer = bytearray(capacity)
+            job = session.fill_job(plan, memoryview(self._buffer))
+            self._ahead += capacity
+            job.after = lambda capacity=capacity: self._sent(capacity)
+            self._queue.put((job, self._buffer))
+
+    def _sent(self, size_bytes: int) -> None:
+        self._ahead -= size_bytes
+
+    def _on_ready(self) -> None:
+        try:
+            while (count := self._stream.try_receive(self._scratch)) is not None:
+                if count == 0:
+                    self._loop.remove_reader(self._stream.fileno())
+                    self._peer_finished.set()
+                    if not self._closing:
+                        self._lose(ConnectionLostError("The peer ended the connection.", by="peer"))
+                    return
+                self._decoder.push(bytes(self._scratch[:count]))
+                while (body := self._decoder.pop()) is not None:
+                    job = self._session.incoming(
+                        self.link, memoryview(bytearray(body)), frame_header(len(body))
+                    )
+                    job.run()
+                    self._finished(job)
+        except NetError as error:
+            self._loop.remove_reader(self._stream.fileno())
+            self._peer_finished.set()
+            self._lose(error)
+
+    async def _close_in_order(self) -> None:
+        self._queue.put(None)
+        await self._ended.wait()
+        self._stream.finish()
+        await self._peer_finished.wait()
+
+    def _stop_thread(self) -> None:
+        self._queue.put(None)
+
+
+class _ReceivingLink(DataLink):
+    """Side B: the thread receives; the loop sends control frames."""
+
+    def _prepare(self) -> None:
+        self._outbox: deque[memoryview] = deque()
+        self._flushed = asyncio.Event()
+
+    # -- the thread ----------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        link, stream = self.link, self._stream
+        buffer = memoryview(bytearray(SEALED_FRAME_BYTES))
+        header = memoryview(bytearray(HEADER_BYTES))
+        while not link.lost:
+            if self._ready and not stream.arrived():
+                self._wake_loop()
+            link.hearing = True
+            if not stream.receive(header, self._heard):
+                return
+            length_header = bytes(header)
+            body = buffer[: parse_header(length_header, SEALED_FRAME_BYTES)]
+            if not stream.receive(body, self._heard):
+                return
+            link.hearing = False
+            job = self._session.incoming(link, body, length_header)
+            with self._lock:
+                job.run()
+            self._done(job, len(body), tell=job.error is not None)
+
+    def _heard(self) -> None:
+        self.link.last_received = self._clock()
+
+    # -- the loop ------------------------------------------------------------------------------------------
+
+    def _stop_thread(self) -> None:
+        """See DataLink: it waits for nothing else."""
+
+    def wake(self) -> None:
+        """See DataLink."""
+        while not self._outbox and not self._closing:
+            frame = self._session.control_frame(self.link, self._clock())
+            if frame is None:
+                return
+            self._outbox.append(memoryview(frame))
+            self._flush()
+
+    def _flush(self) -> None:
+        try:
+            while self._outbox:
+                frame = self._outbox[0]
+                sent = self._stream.try_send(frame)
+                if sent < len(frame):
+                    self._outbox[0] = frame[sent:]
+                    self._stream.watch(writable=True)
+                    return
+                self._outbox.popleft()
+        except NetError as error:
+            self._outbox.clear()
+            self._lose(error)
+        self._stream.watch()
+        self._flushed.set()
+
+    def _on_ready(self) -> None:
+        self._flush()
+        self.wake()
+
+    async def _close_in_order(self) -> None:
+        while self._outbox:
+            self._flushed.clear()
+            await self._flushed.wait()
+        self._stream.finish()
+        await self._ended.wait()
