@@ -1,122 +1,49 @@
-"""SendPipeline: which bytes go next, and the record that carries them.
+"""SendPipeline: which bytes go next, over up to four links at once, under one window.
 
 Two kinds of calls. Bookkeeping (`accept`, `plan`, `filled`, `acknowledged`, `lost`) is cheap and belongs to the
-session's owner. `fill` reads, hashes and compresses: a worker thread calls it, one call at a time, in the order of
-the plans. The two share nothing but the plan.
+session's owner. `fill` reads, hashes and compresses: each link's thread calls it with that link's plans, one call at a
+time. The two share nothing but the plan.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from tallow_crypto import DIGEST_BYTES, TAG_BYTES, FileRoot, chunk_digest
+from tallow_crypto import DIGEST_BYTES, FileRoot
 
-from tallow_protocol.core.chunking import PACK_FILE_BYTES, ChunkConfig, chunk_count, packed_root
-from tallow_protocol.core.compression import Compressor
-from tallow_protocol.core.messages import EntryKind, FileDone
-from tallow_protocol.core.records import (
-    RECORD_HEADER_BYTES,
-    ChunkHeader,
-    PackHeader,
-    RecordKind,
-    pack_entry_header,
-    pack_header,
-    padded_length,
-    write_padding,
+from tallow_protocol.core.chunking import PACK_FILE_BYTES, ChunkConfig, chunk_count
+from tallow_protocol.core.filling import (
+    ChunkPlan,
+    Filled,
+    Filler,
+    PackPlan,
+    Plan,
+    Sending,
+    Source,
+    SourcePort,
+    frame_length,
 )
-from tallow_protocol.errors import SourceChangedError, ViolationError
-from tallow_protocol.limits import PACK_ENTRY_HEADER_BYTES
+from tallow_protocol.core.messages import EntryKind, FileDone
+from tallow_protocol.core.window import Tuning
+from tallow_protocol.errors import MisuseError, ViolationError
+from tallow_protocol.limits import FILE_SIZE_MAX, PACK_ENTRY_HEADER_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from tallow_protocol.core.messages import Entry
-    from tallow_protocol.core.window import Window
+    from tallow_protocol.core.window import Mark, Window
 
 __all__ = ["ChunkPlan", "Filled", "PackPlan", "Plan", "SendPipeline", "Source", "SourcePort"]
 
-LENGTH_BYTES = 4
 PACK_BYTES = 1024 * 1024
 """Raw bytes of a pack: the largest that was measured to gain."""
 
 PACK_ENTRIES = 1024
 """Files in a pack: its acknowledgement names each, 8 KiB in all."""
-
-OPEN_SOURCES = 8
-
-
-class Source(Protocol):
-    """One open file that is being sent."""
-
-    def read_into(self, offset: int, buffer: memoryview) -> int:
-        """Fill the buffer from `offset`, up to the offered size; return how many bytes that was."""
-
-    def changed(self) -> bool:
-        """Return whether the file is not what was offered any more."""
-
-    def close(self) -> None:
-        """Close it."""
-
-
-class SourcePort(Protocol):
-    """Where the files of an offer are opened."""
-
-    def open(self, file: int) -> Source:
-        """Open the entry with this number; raises FileError."""
-
-
-@dataclass(slots=True, eq=False)
-class ChunkPlan:
-    """One chunk to send. `digest` is known from its second sending on."""
-
-    file: int
-    index: int
-    length: int
-    chunk_size: int
-    last: bool
-    digest: bytes | None = None
-    connection: int | None = None
-    sent_at: float = 0.0
-    mark: int = 0
-    settled: bool = False
-
-    @property
-    def raw_bytes(self) -> int:
-        """Return the bytes of the file that it carries."""
-        return self.length
-
-
-@dataclass(slots=True, eq=False)
-class PackPlan:
-    """Several whole small files to send in one record."""
-
-    files: tuple[int, ...]
-    sizes: tuple[int, ...]
-    roots: tuple[bytes, ...] | None = None
-    waiting: set[int] = field(default_factory=set)
-    connection: int | None = None
-    sent_at: float = 0.0
-    mark: int = 0
-    settled: bool = False
-
-    @property
-    def raw_bytes(self) -> int:
-        """Return the bytes of all its files."""
-        return sum(self.sizes)
-
-
-Plan = ChunkPlan | PackPlan
-
-
-@dataclass(frozen=True, slots=True)
-class Filled:
-    """A record ready to be sealed: the frame's first `frame_bytes` bytes of the caller's buffer."""
-
-    plan: Plan
-    frame_bytes: int
-    digests: tuple[bytes, ...]
 
 
 @dataclass(slots=True)
@@ -133,6 +60,21 @@ class _Progress:
     acknowledged: int = 0
 
 
+@dataclass(slots=True)
+class _Lane:
+    """One link: its records on their way, oldest first, and what makes them."""
+
+    filler: Filler
+    records: deque[tuple[Plan, Sending]] = field(default_factory=deque)
+    acknowledged_bytes: int = 0
+
+    def oldest(self) -> Sending | None:
+        """Return the oldest sending that is not acknowledged."""
+        while self.records and self.records[0][1].settled:
+            self.records.popleft()
+        return self.records[0][1] if self.records else None
+
+
 class SendPipeline:
     """What is still to send of an offer, under one window, over any number of connections."""
 
@@ -144,23 +86,26 @@ class SendPipeline:
         window: Window,
         chunks: ChunkConfig | None = None,
         compress: bool = True,
+        clock: Callable[[], float] | None = None,
     ) -> None:
+        """`clock` gives monotonic seconds to the threads that fill: compressing is then measured against the link."""
         self._entries = entries
         self._sources = sources
         self._chunks = chunks or ChunkConfig()
-        self._compressor = Compressor(enabled=compress)
-        self._compressing: int | None = None
+        self._compress = compress
+        self._clock = clock
         self.window = window
-        self._open: dict[int, Source] = {}
+        self._lanes: dict[int, _Lane] = {}
         self._small: deque[int] = deque()
         self._large: deque[int] = deque()
-        self._again: deque[Plan] = deque()
+        self._again: list[tuple[int, Plan]] = []
+        self._planned = 0
+        self._pack: PackPlan | None = None
         self._current: int | None = None
         self._progress: dict[int, _Progress] = {}
         self._packs: dict[int, PackPlan] = {}
         self._flying: dict[tuple[int, int], ChunkPlan] = {}
         self._done: deque[FileDone] = deque()
-        self._by_age: deque[Plan] = deque()
         self.roots: dict[int, bytes] = {}
         self._wanted = 0
         self.hold_new_files = False
@@ -198,14 +143,22 @@ class SendPipeline:
         return len(self.roots) == self._wanted
 
     def plan(self, connection: int, now: float) -> Plan | None:
-        """Return what goes next on `connection`, counted as on its way; None when the window or the work is used up."""
-        plan = self._next_plan()
+        """Return what goes next on `connection`, counted as on its way; None when the window or the work is used up.
+
+        The caller asks for few records ahead of each link's thread: what a link has been given goes nowhere else until
+        `lost`.
+        """
+        plan = self._next_plan(connection)
         if plan is None:
             return None
-        plan.connection, plan.sent_at = connection, now
-        plan.settled = False
-        plan.mark = self.window.sent(plan.raw_bytes)
-        self._by_age.append(plan)
+        lane = self._lane(connection)
+        size_bytes = plan.frame_bytes
+        mark = self.window.sent(connection, size_bytes, now)
+        plan.sending = Sending(
+            connection, lane.filler, mark, size_bytes, lane.acknowledged_bytes, self.window.bytes
+        )
+        lane.oldest()
+        lane.records.append((plan, plan.sending))
         if isinstance(plan, ChunkPlan):
             self._flying[plan.file, plan.index] = plan
         else:
@@ -213,17 +166,26 @@ class SendPipeline:
             self._packs.update(dict.fromkeys(plan.files, plan))
         return plan
 
-    def _next_plan(self) -> Plan | None:
+    def _lane(self, connection: int) -> _Lane:
+        lane = self._lanes.get(connection)
+        if lane is None:
+            filler = Filler(self._sources, compress=self._compress, clock=self._clock)
+            lane = self._lanes[connection] = _Lane(filler)
+        return lane
+
+    def _next_plan(self, connection: int) -> Plan | None:
         if self._again:
-            return self._again.popleft() if self.window.has_room(self._again[0].raw_bytes) else None
-        if self._small:
-            return self._next_pack()
+            if not self.window.has_room(connection, self._again[0][1].frame_bytes):
+                return None
+            return heapq.heappop(self._again)[1]
+        if self._small or self._pack is not None:
+            return self._next_pack(connection)
         if self._current is None:
             if not self._large or self.hold_new_files:
                 return None
             self._current = self._large.popleft()
             size = self._entries[self._current].size or 0
-            chunk_size = self._chunks.chunk_size(size, self.window.rate_bytes_per_s)
+            chunk_size = self._chunks.chunk_size(size, self.window.link_rate_bytes_per_s)
             self._progress[self._current] = _Progress(
                 size, chunk_size, chunk_count(size, chunk_size), FileRoot(size, chunk_size)
             )
@@ -231,35 +193,43 @@ class SendPipeline:
         progress = self._progress[file]
         index = progress.planned
         length = min(progress.chunk_size, progress.size - index * progress.chunk_size)
-        if not self.window.has_room(length):
+        if not self.window.has_room(connection, frame_length(DIGEST_BYTES + length)):
             return None
         progress.planned += 1
         if progress.planned == progress.count:
             self._current = None
-        return ChunkPlan(file, index, length, progress.chunk_size, last=index == progress.count - 1)
+        last = index == progress.count - 1
+        self._planned += 1
+        return ChunkPlan(file, index, length, progress.chunk_size, last=last, order=self._planned)
 
-    def _next_pack(self) -> PackPlan | None:
+    def _next_pack(self, connection: int) -> PackPlan | None:
+        plan = self._pack or self._make_pack()
+        if not self.window.has_room(connection, plan.frame_bytes):
+            self._pack = plan
+            return None
+        self._pack = None
+        return plan
+
+    def _make_pack(self) -> PackPlan:
         files: list[int] = []
         sizes: list[int] = []
-        total = 0
-        for number in self._small:
-            size = self._entries[number].size or 0
-            if files and total + size + (len(files) + 1) * PACK_ENTRY_HEADER_BYTES > PACK_BYTES:
+        body_bytes = 0
+        while self._small and len(files) < PACK_ENTRIES:
+            size = self._entries[self._small[0]].size or 0
+            body_bytes += size + PACK_ENTRY_HEADER_BYTES
+            if files and body_bytes > PACK_BYTES:
                 break
-            files.append(number)
+            files.append(self._small.popleft())
             sizes.append(size)
-            total += size
-            if len(files) == PACK_ENTRIES:
-                break
-        if not self.window.has_room(total):
-            return None
-        for _ in files:
-            self._small.popleft()
-        return PackPlan(tuple(files), tuple(sizes))
+        self._planned += 1
+        return PackPlan(tuple(files), tuple(sizes), order=self._planned)
 
     def filled(self, filled: Filled) -> None:
         """Take the digests of a record that `fill` made; a file whose last digest came gets its root."""
-        plan = filled.plan
+        plan, sending = filled.plan, filled.plan.sending
+        if sending is not None and not sending.settled:
+            self.window.resized(sending.connection, filled.frame_bytes - sending.counted_bytes)
+            sending.counted_bytes = filled.frame_bytes
         if isinstance(plan, PackPlan):
             plan.roots = filled.digests
             self.roots.update(zip(plan.files, filled.digests, strict=True))
@@ -276,6 +246,7 @@ class SendPipeline:
             root = progress.root.digest()
             self.roots[plan.file] = root
             self._done.append(FileDone(plan.file, progress.size, progress.count, root))
+            self._end_of(plan.file, progress)
 
     def file_done(self) -> FileDone | None:
         """Return the next FileDone that is owed to the receiver."""
@@ -288,163 +259,121 @@ class SendPipeline:
 
     def acknowledged(self, ranges: Iterable[tuple[int, int, int]], now: float) -> None:
         """Take the receiver's (file, first chunk, count) ranges. What was not on its way is ignored."""
+        newest: dict[int, Mark] = {}
+        arrived: dict[int, int] = {}
         for file, first, count in ranges:
             pack = self._packs.pop(file, None)
             if pack is not None:
                 pack.waiting.discard(file)
-                pack.settled = not pack.waiting
-                size = self._entries[file].size or 0
                 self.files_done += 1
-                self.acknowledged_bytes += size
-                self.window.acknowledged(size, sent_at=pack.sent_at, mark=pack.mark, now=now)
+                self.acknowledged_bytes += self._entries[file].size or 0
+                if not pack.waiting:
+                    self._settle(pack, newest, arrived)
                 continue
             progress = self._progress.get(file)
             if progress is None or first + count > progress.count:
                 continue
-            for index in range(first, first + count):
+            for index in self._indices(file, first, count):
                 plan = self._flying.pop((file, index), None)
                 if plan is None:
                     continue
-                plan.settled = True
-                self.window.acknowledged(plan.length, sent_at=plan.sent_at, mark=plan.mark, now=now)
                 self.acknowledged_bytes += plan.length
                 progress.acknowledged += 1
-            if progress.acknowledged == progress.count and file in self.roots:
-                del self._progress[file]
-                self.files_done += 1
+                self._settle(plan, newest, arrived)
+            self._end_of(file, progress)
+        for link, size_bytes in arrived.items():
+            self._lanes[link].acknowledged_bytes += size_bytes
+            self.window.acknowledged(link, size_bytes, newest[link], now)
+
+    def _indices(self, file: int, first: int, count: int) -> Iterable[int]:
+        if count <= len(self._flying):
+            return range(first, first + count)
+        # A range far longer than what is on its way costs no more than that.
+        return [index for f, index in self._flying if f == file and first <= index < first + count]
+
+    @staticmethod
+    def _settle(plan: Plan, newest: dict[int, Mark], arrived: dict[int, int]) -> None:
+        sending = plan.sending
+        if sending is None:
+            return
+        sending.settled = True
+        link, mark = sending.connection, sending.mark
+        arrived[link] = arrived.get(link, 0) + sending.counted_bytes
+        if link not in newest or newest[link].sent_at <= mark.sent_at:
+            newest[link] = mark
+
+    def _end_of(self, file: int, progress: _Progress) -> None:
+        if progress.acknowledged == progress.count and progress.hashed == progress.count:
+            del self._progress[file]
+            self.files_done += 1
 
     def lost(self, connection: int) -> None:
-        """Queue again what was on its way on `connection`."""
-        again: list[Plan] = []
-        for key, chunk in list(self._flying.items()):
-            if chunk.connection == connection:
-                del self._flying[key]
-                self.window.lost(chunk.length)
-                chunk.connection = None
-                again.append(chunk)
-        for pack in {id(p): p for p in self._packs.values()}.values():
-            if pack.connection != connection:
-                continue
-            pack.settled = True
-            left = [(f, s) for f, s in zip(pack.files, pack.sizes, strict=True) if f in pack.waiting]
-            for file, size in left:
-                del self._packs[file]
-                self.window.lost(size)
-            files = tuple(f for f, _ in left)
-            known = tuple(self.roots[f] for f in files if f in self.roots)
-            again.append(
-                PackPlan(files, tuple(s for _, s in left), known if len(known) == len(files) else None)
+        """Queue again, in their first order and before anything new, what was on its way on `connection`."""
+        lane = self._lanes.pop(connection, None)
+        if lane is None:
+            return
+        self.window.lost(connection)
+        lane.filler.retire()
+        for plan, sending in lane.records:
+            if not sending.settled:
+                sending.settled = True
+                heapq.heappush(self._again, (plan.order, self._anew(plan)))
+
+    def _anew(self, plan: Plan) -> Plan:
+        """Return a plan for what a lost one had not delivered: a thread may still work on that one."""
+        if isinstance(plan, ChunkPlan):
+            del self._flying[plan.file, plan.index]
+            return ChunkPlan(
+                plan.file,
+                plan.index,
+                plan.length,
+                plan.chunk_size,
+                last=plan.last,
+                digest=plan.digest,
+                order=plan.order,
             )
-        self._again.extend(again)
+        left = [(f, s) for f, s in zip(plan.files, plan.sizes, strict=True) if f in plan.waiting]
+        for file, _ in left:
+            del self._packs[file]
+        files, sizes = tuple(f for f, _ in left), tuple(s for _, s in left)
+        known = tuple(self.roots[f] for f in files if f in self.roots)
+        roots = known if len(known) == len(files) else None
+        return PackPlan(files, sizes, roots, order=plan.order)
 
     def oldest_sent_at(self, connection: int) -> float | None:
         """Return when the oldest unacknowledged record on `connection` was planned."""
-        while self._by_age and self._by_age[0].settled:
-            self._by_age.popleft()
-        return next((p.sent_at for p in self._by_age if not p.settled and p.connection == connection), None)
+        lane = self._lanes.get(connection)
+        oldest = lane.oldest() if lane is not None else None
+        return oldest.mark.sent_at if oldest is not None else None
+
+    def tuning(self, now: float) -> Tuning | None:
+        """Return what the window chose, None before anything was acknowledged."""
+        del now
+        rate, link_rate = self.window.rate_bytes_per_s, self.window.link_rate_bytes_per_s
+        round_trip_s = self.window.round_trip_s
+        if rate is None or link_rate is None or round_trip_s is None:
+            return None
+        chunk_bytes = self._chunks.chunk_size(FILE_SIZE_MAX, link_rate)
+        return Tuning(self.window.bytes, chunk_bytes, int(rate), round_trip_s)
 
     # -- work ----------------------------------------------------------------------------------------------
 
     def fill(self, plan: Plan, buffer: memoryview) -> Filled:
         """Make the plaintext of the plan's record in `buffer`, behind its four length bytes.
 
-        `buffer` has at least `frame_capacity(plan)` bytes. Raises FileError where the source cannot be read
+        `buffer` has at least `plan.frame_bytes` bytes. Raises FileError where the source cannot be read
         or is not what it was when it was offered.
         """
-        if isinstance(plan, PackPlan):
-            return self._fill_pack(plan, buffer)
-        return self._fill_chunk(plan, buffer)
+        if plan.sending is None:
+            raise MisuseError("a plan is filled for the link that it was given to")
+        return plan.sending.filler.fill(plan, buffer)
 
     @staticmethod
     def frame_capacity(plan: Plan) -> int:
         """Return the bytes that `fill` may need for this plan."""
-        if isinstance(plan, PackPlan):
-            body = plan.raw_bytes + len(plan.files) * PACK_ENTRY_HEADER_BYTES
-        else:
-            body = DIGEST_BYTES + plan.length
-        return LENGTH_BYTES + padded_length(RecordKind.CHUNK, body) + TAG_BYTES
-
-    def _fill_chunk(self, plan: ChunkPlan, buffer: memoryview) -> Filled:
-        start = LENGTH_BYTES + RECORD_HEADER_BYTES + DIGEST_BYTES
-        raw = buffer[start : start + plan.length]
-        source = self._source(plan.file)
-        if source.read_into(plan.index * plan.chunk_size, raw) != plan.length or (
-            plan.last and source.changed()
-        ):
-            raise SourceChangedError
-        digest = chunk_digest(raw)
-        if plan.digest is not None and digest != plan.digest:
-            raise SourceChangedError
-        if self._compressing != plan.file:
-            self._compressing = plan.file
-            self._compressor.new_file()
-        shrunk = self._compressor.compress(raw)
-        if shrunk is not None:
-            raw[: len(shrunk)] = shrunk
-        buffer[start - DIGEST_BYTES : start] = digest
-        header = ChunkHeader(
-            file=plan.file,
-            index=plan.index,
-            raw_length=plan.length,
-            log2_chunk_size=plan.chunk_size.bit_length() - 1,
-            compressed=shrunk is not None,
-            last=plan.last,
-        )
-        body_bytes = DIGEST_BYTES + (plan.length if shrunk is None else len(shrunk))
-        if plan.last:
-            self._close(plan.file)
-        return Filled(plan, self._finish(buffer, header, body_bytes), (digest,))
-
-    def _fill_pack(self, plan: PackPlan, buffer: memoryview) -> Filled:
-        start = at = LENGTH_BYTES + RECORD_HEADER_BYTES
-        roots: list[bytes] = []
-        for file, size in zip(plan.files, plan.sizes, strict=True):
-            raw = buffer[at + PACK_ENTRY_HEADER_BYTES : at + PACK_ENTRY_HEADER_BYTES + size]
-            source = self._sources.open(file)
-            try:
-                if source.read_into(0, raw) != size or source.changed():
-                    raise SourceChangedError
-            finally:
-                source.close()
-            root = packed_root(raw)
-            buffer[at : at + PACK_ENTRY_HEADER_BYTES] = pack_entry_header(file, size, root)
-            roots.append(root)
-            at += PACK_ENTRY_HEADER_BYTES + size
-        if plan.roots is not None and tuple(roots) != plan.roots:
-            raise SourceChangedError
-        raw_length = at - start
-        self._compressing = None
-        self._compressor.new_file()
-        shrunk = self._compressor.compress(buffer[start:at])
-        if shrunk is not None:
-            buffer[start : start + len(shrunk)] = shrunk
-        header = PackHeader(entries=len(plan.files), raw_length=raw_length, compressed=shrunk is not None)
-        return Filled(
-            plan, self._finish(buffer, header, raw_length if shrunk is None else len(shrunk)), tuple(roots)
-        )
-
-    @staticmethod
-    def _finish(buffer: memoryview, header: ChunkHeader | PackHeader, body_bytes: int) -> int:
-        padded = padded_length(RecordKind.CHUNK, body_bytes)
-        plaintext = buffer[LENGTH_BYTES:]
-        pack_header(plaintext, header, body_bytes)
-        write_padding(plaintext, RECORD_HEADER_BYTES + body_bytes, padded)
-        return LENGTH_BYTES + padded + TAG_BYTES
-
-    def _source(self, file: int) -> Source:
-        source = self._open.get(file)
-        if source is None:
-            while len(self._open) >= OPEN_SOURCES:
-                self._close(next(iter(self._open)))
-            source = self._open[file] = self._sources.open(file)
-        return source
-
-    def _close(self, file: int) -> None:
-        source = self._open.pop(file, None)
-        if source is not None:
-            source.close()
+        return plan.frame_bytes
 
     def close(self) -> None:
-        """Close every open source. Called by the worker's owner once no `fill` runs any more."""
-        for file in list(self._open):
-            self._close(file)
+        """Close every open source. Called once no `fill` runs any more."""
+        for lane in self._lanes.values():
+            lane.filler.retire()

@@ -1,60 +1,175 @@
-"""How many bytes may be on their way: a sliding window that follows bandwidth times delay."""
+"""How many bytes may be on their way, over all links and on each: bandwidth times delay, as acknowledged.
+
+Acknowledgements come in batches (about every 2 MiB, or at once when the receiver has nothing more to read), and the
+time of a record includes our own queue before the socket and in it. Both are borne, not modelled: the shortest round
+trip of a link is that of a record which found it empty and was acknowledged alone, and the slack holds a batch.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from dataclasses import dataclass, field
 
-__all__ = ["Window"]
+__all__ = ["Mark", "Tuning", "Window"]
 
-INITIAL_BYTES = 4 * 1024 * 1024
-"""Eight chunks of the usual 512 KiB: enough for 40 MB/s at 100 ms before anything was measured."""
+MIB = 1024 * 1024
+
+INITIAL_BYTES = 4 * MIB
+"""Before anything was measured: a quarter of the usual limit, 40 MB/s at 100 ms, and still warm in the caches."""
+
+FLOOR_BYTES = 1 * MIB
+"""Two records of the usual size, so that one is on its way while the other is made."""
+
+SLACK_S = 0.25
+SLACK_BYTES = 4 * MIB
+"""At least this above bandwidth times delay: a quarter of a second's worth, for the receiver's disk, but no more than
+two batches of acknowledgements; without it a short fast path would wait for each of them."""
 
 RATE_SAMPLES = 16
+"""Batches: 32 MiB at least, which outlasts the stall of a disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What was delivered when a record was sent; `acknowledged` wants it back."""
+
+    sent_at: float
+    delivered: int
+    delivered_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What the window chose, in bytes, and from what: bytes a second, seconds."""
+
+    window_bytes: int
+    chunk_bytes: int
+    rate_bytes_per_s: int
+    round_trip_s: float
+
+    def differs(self, other: Tuning | None) -> bool:
+        """Return whether window or chunk changed by half or more, or nothing was chosen before."""
+        if other is None:
+            return True
+        pairs = (self.window_bytes, other.window_bytes), (self.chunk_bytes, other.chunk_bytes)
+        return any(max(pair) >= 1.5 * min(pair) for pair in pairs)
+
+
+@dataclass(slots=True)
+class _Path:
+    """One link, as measured."""
+
+    in_flight: int = 0
+    delivered: int = 0
+    delivered_at: float = 0.0
+    used_at: float = 0.0
+    shortest_s: float = math.inf
+    rates: deque[float] = field(default_factory=lambda: deque(maxlen=RATE_SAMPLES))
+    rate: float = 0.0
+
+    @property
+    def target(self) -> float:
+        """Return the bytes worth having on their way here; meaningful once something was acknowledged."""
+        delayed = self.rate * self.shortest_s
+        return max(2 * delayed, delayed + min(self.rate * SLACK_S, SLACK_BYTES))
 
 
 class Window:
     """Counts unacknowledged bytes and sizes itself from what comes back. `now` is monotonic seconds.
 
-    The target is twice the delivery rate (the best of the last samples) times the shortest round trip
-    of the session, as BBR does it, between the initial size and `limit_bytes` (what Welcome allows a pair to have in flight).
-    While the window itself is what bounds the rate, the target doubles each round trip. The shortest round trip never
-    expires: on a slow link every later one has our own queue in it, and the window would feed on itself.
+    A link's target is twice its delivery rate (the best of the last batches) times its shortest round trip, as BBR
+    does it, or once that and slack. While the window is what bounds the rate, the target doubles each round trip. A link's shortest
+    round trip never expires: on a slow link every later one has our own queue in it, and the window would feed on itself;
+    another path is another link with its own. `bytes` is the sum over the links in use, between 1 MiB and
+    `limit_bytes` (what Welcome allows a pair to have in flight); beside others a link may hold its own target alone,
+    so that a slow one does not keep the window from a fast one.
     """
 
     def __init__(self, *, limit_bytes: int, initial_bytes: int = INITIAL_BYTES) -> None:
         self.limit_bytes = limit_bytes
-        self.bytes = min(initial_bytes, limit_bytes)
+        self.bytes = self._initial = min(initial_bytes, limit_bytes)
         self.in_flight_bytes = 0
-        self._floor = self.bytes
-        self._delivered = 0
-        self._rates: deque[float] = deque(maxlen=RATE_SAMPLES)
-        self._shortest_s = math.inf
+        self._floor = min(FLOOR_BYTES, self.bytes)
+        self._paths: dict[int, _Path] = {}
+        self._last_used: int | None = None
 
-    def has_room(self, size_bytes: int) -> bool:
-        """Return whether `size_bytes` more may go; one record always may, however large."""
-        return self.in_flight_bytes == 0 or self.in_flight_bytes + size_bytes <= self.bytes
+    def has_room(self, link: int, size_bytes: int) -> bool:
+        """Return whether `size_bytes` more may go on a link; into an empty window one record always may."""
+        if self.in_flight_bytes == 0:
+            return True
+        if self.in_flight_bytes + size_bytes > self.bytes:
+            return False
+        path = self._paths.get(link)
+        if path is None or path.in_flight == 0:
+            return True
+        if path.in_flight == self.in_flight_bytes and len(self._in_use()) == 1:
+            return True
+        share = path.target if path.rates else self._initial / max(len(self._in_use()), 1)
+        return path.in_flight + size_bytes <= max(share, 2 * size_bytes)
 
-    def sent(self, size_bytes: int) -> int:
+    def sent(self, link: int, size_bytes: int, now: float) -> Mark:
         """Count bytes as on their way; return the mark that `acknowledged` wants back."""
+        path = self._paths.get(link)
+        if path is None:
+            path = self._paths[link] = _Path()
+        if path.in_flight == 0:
+            path.delivered_at = now  # an idle pause is nobody's rate
+        path.in_flight += size_bytes
+        path.used_at = now
         self.in_flight_bytes += size_bytes
-        return self._delivered
+        self._last_used = link
+        return Mark(now, path.delivered, path.delivered_at)
 
-    def lost(self, size_bytes: int) -> None:
-        """Take back bytes whose connection ended."""
-        self.in_flight_bytes -= size_bytes
+    def resized(self, link: int, change_bytes: int) -> None:
+        """Take note that a record on its way is that much larger, or by compression smaller, than was counted."""
+        self._paths[link].in_flight += change_bytes
+        self.in_flight_bytes += change_bytes
 
-    def acknowledged(self, size_bytes: int, *, sent_at: float, mark: int, now: float) -> None:
-        """Count bytes as delivered, sent at `sent_at` with `mark`, and adapt."""
+    def lost(self, link: int) -> None:
+        """Forget a link that ended, with what was on its way there."""
+        path = self._paths.pop(link, None)
+        if path is not None:
+            self.in_flight_bytes -= path.in_flight
+            self._adapt()
+
+    def acknowledged(self, link: int, size_bytes: int, mark: Mark, now: float) -> None:
+        """Count one batch as delivered and adapt; `mark` is that of the batch's record that was sent last."""
+        path = self._paths[link]
+        path.in_flight -= size_bytes
         self.in_flight_bytes -= size_bytes
-        self._delivered += size_bytes
-        round_trip = max(now - sent_at, 1e-6)
-        self._shortest_s = min(self._shortest_s, round_trip)
-        self._rates.append((self._delivered - mark) / round_trip)
-        target = 2 * max(self._rates) * self._shortest_s
+        path.delivered += size_bytes
+        path.delivered_at = now
+        path.shortest_s = min(path.shortest_s, max(now - mark.sent_at, 1e-6))
+        path.rates.append((path.delivered - mark.delivered) / max(now - mark.delivered_at, 1e-6))
+        path.rate = max(path.rates)
+        self._adapt()
+
+    def _in_use(self) -> list[_Path]:
+        """Return the links with bytes on their way, and the one that was used last."""
+        return [path for link, path in self._paths.items() if path.in_flight > 0 or link == self._last_used]
+
+    def _adapt(self) -> None:
+        paths = self._in_use()
+        if not paths or not any(path.rates for path in paths):
+            self.bytes = max(self._initial, self._floor)
+            return
+        target = sum(path.target if path.rates else self._initial / len(paths) for path in paths)
         self.bytes = int(min(max(target, self._floor), self.limit_bytes))
 
     @property
     def rate_bytes_per_s(self) -> float | None:
-        """Return the delivery rate, None before anything was acknowledged."""
-        return max(self._rates) if self._rates else None
+        """Return the delivery rate over the links in use, None before anything was acknowledged."""
+        return sum(path.rate for path in self._in_use()) or None
+
+    @property
+    def link_rate_bytes_per_s(self) -> float | None:
+        """Return the mean delivery rate of one link in use, None before anything was acknowledged."""
+        rates = [path.rate for path in self._in_use() if path.rates]
+        return sum(rates) / len(rates) if rates else None
+
+    @property
+    def round_trip_s(self) -> float | None:
+        """Return the shortest round trip of the fastest link in use, None before anything was acknowledged."""
+        paths = [path for path in self._in_use() if path.rates]
+        return max(paths, key=lambda path: path.rate).shortest_s if paths else None
