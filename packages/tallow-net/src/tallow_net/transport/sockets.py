@@ -157,7 +157,9 @@ class AsyncSocket:
         """Give the socket away, still non-blocking; this end counts as closed."""
         self.interrupt()
         family, kind = self._sock.family, self._sock.type
-        return socket.socket(family, kind, fileno=self._sock.detach())
+        taken = socket.socket(family, kind, fileno=self._sock.detach())
+        taken.setblocking(False)  # the descriptor is; the new object must know
+        return taken
 
     def reset(self) -> None:
         """Close with RST, dropping what the kernel holds."""
