@@ -24,7 +24,6 @@ from tallow_net.transport.blocking import BLOCKING_STREAMS, BlockingStream
 
 from tallow_protocol.aio.threads import data_threads
 from tallow_protocol.core.jobs import no_silent_faults
-from tallow_protocol.core.sending import SendPipeline
 from tallow_protocol.errors import PeerLeftError, ProtocolError, ViolationError
 
 if TYPE_CHECKING:
@@ -46,6 +45,9 @@ BUFFER_BYTES = 1024 * 1024 + 64 * 1024
 """One record of the largest chunk or pack that is sent, in its frame."""
 
 CONTROL_TURN_BYTES = 64 * 1024
+
+MEASURE_S = 0.25
+"""The kernel is asked about the path this often: a rise in loss is seen within a second."""
 
 
 def data_link(
@@ -223,6 +225,7 @@ class _SendingLink(DataLink):
         self._decoder = FrameDecoder(SEALED_FRAME_BYTES)
         self._scratch = memoryview(bytearray(CONTROL_TURN_BYTES))
         self._peer_finished = asyncio.Event()
+        self._measured_at = 0.0
         self._stream.watch(readable=True)
 
     # -- the thread ----------------------------------------------------------------------------------------
@@ -257,6 +260,7 @@ class _SendingLink(DataLink):
     def wake(self) -> None:
         """See DataLink."""
         session, link = self._session, self.link
+        self._measure(self._clock())
         while not self._closing and (record := session.control_record(link, self._clock())) is not None:
             self._urgent.append(record)
             self._queue.put(record)
@@ -264,13 +268,18 @@ class _SendingLink(DataLink):
             plan = session.plan(link, self._clock())
             if plan is None:
                 return
-            capacity = SendPipeline.frame_capacity(plan)
+            capacity = plan.frame_bytes
             if capacity > len(self._buffer):
                 self._buffer = bytearray(capacity)
             job = session.fill_job(plan, memoryview(self._buffer))
             self._ahead += capacity
             job.after = lambda capacity=capacity: self._sent(capacity)
             self._queue.put((job, self._buffer))
+
+    def _measure(self, now: float) -> None:
+        if now - self._measured_at >= MEASURE_S and (measured := self._stream.measured()) is not None:
+            self._measured_at = now
+            self.link.round_trip_s, self.link.lost_share = measured.round_trip_s, measured.lost_share
 
     def _sent(self, size_bytes: int) -> None:
         self._ahead -= size_bytes

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from tallow_protocol.core.manifest import FileManifest, sign_manifest
 from tallow_protocol.core.messages import Accept, Done, Message, Received, Refuse, split_offer
+from tallow_protocol.core.spread import PathSample, SpreadChoice
 from tallow_protocol.core.state import TransferState
 from tallow_protocol.errors import IntegrityError, UnexpectedMessageError
-from tallow_protocol.events import TransferDone, TransferProgress, TransferStarted
+from tallow_protocol.events import TransferDone, TransferProgress, TransferStarted, Tuned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,11 +20,15 @@ if TYPE_CHECKING:
     from tallow_protocol.core.records import Header
     from tallow_protocol.core.sending import Filled, Plan, SendPipeline
     from tallow_protocol.core.session import Link, Session
+    from tallow_protocol.core.window import Tuning
 
 __all__ = ["SenderRole"]
 
 ROOM_TO_BEGIN_FILES = 128
 """No new file is begun while the receiver has fewer free places than this for FileDone messages."""
+
+TUNED_EVERY_S = 1.0
+"""What was chosen is told this often at most: on a machine that is busy elsewhere it moves with every batch."""
 
 FILE_DONES_QUEUED = 16
 """FileDone messages given to the session at a time, so that its queue stays short."""
@@ -42,6 +47,10 @@ class SenderRole:
         self._accepted_at: float | None = None
         self._manifest_sent = False
         self._last_byte_at = 0.0
+        self._tuned: Tuning | None = None
+        self._tuned_at = 0.0
+        self._spread = SpreadChoice()
+        self._spread_rank: int | None = None
 
     @property
     def offer_bytes(self) -> int | None:
@@ -90,6 +99,7 @@ class SenderRole:
                 if self._pipeline.acknowledged_bytes != before:
                     self._last_byte_at = now
                 session.emit(self._progress())
+                self._tune(session, now)
                 self._advance(session)
             case Done() if self._manifest_sent:
                 self._done(session, message, now)
@@ -105,6 +115,33 @@ class SenderRole:
         seconds = (self._last_byte_at if pipeline.total_bytes else now) - (self._accepted_at or now)
         session.complete(now)
         session.emit(TransferDone(pipeline.files, pipeline.total_bytes, max(seconds, 0.0)))
+
+    def _tune(self, session: Session, now: float) -> None:
+        """Tell what was chosen for the path in use, and choose how many connections it is worth."""
+        carriers = session.carriers
+        tuning = self._pipeline.tuning(now)
+        if not carriers or tuning is None:
+            return
+        link = carriers[0]
+        if link.rank != self._spread_rank:
+            self._spread_rank = link.rank
+            self._spread = SpreadChoice()
+        if link.dedicated:
+            # Through a relay the kernel knows the way to the relay alone.
+            round_trip_s = link.round_trip_s if link.path.direct else None
+            sample = PathSample(round_trip_s or tuning.round_trip_s, tuning.rate_bytes_per_s, link.lost_share)
+            session.spread(self._spread.look(sample, now))
+        if tuning.differs(self._tuned) and (self._tuned is None or now - self._tuned_at >= TUNED_EVERY_S):
+            self._tuned, self._tuned_at = tuning, now
+            session.emit(
+                Tuned(
+                    tuning.window_bytes,
+                    tuning.chunk_bytes,
+                    tuning.rate_bytes_per_s,
+                    tuning.round_trip_s,
+                    len(carriers),
+                )
+            )
 
     def _progress(self) -> TransferProgress:
         pipeline = self._pipeline

@@ -83,7 +83,7 @@ class Link:
     """One connection of a session: its number, its keys, its times. Made by the session alone.
 
     `dedicated` says that a thread owns its socket. `hearing` is false while what arrived is still being stored: the
-    peer cannot be blamed for a silence then.
+    peer cannot be blamed for a silence then. `round_trip_s` and `lost_share` are the kernel's, where it tells.
     """
 
     __slots__ = (
@@ -96,11 +96,13 @@ class Link:
         "last_received",
         "last_sent",
         "lost",
+        "lost_share",
         "number",
         "opener",
         "owes_first",
         "path",
         "proven",
+        "round_trip_s",
         "sealer",
     )
 
@@ -128,6 +130,8 @@ class Link:
         self.owes_first = False
         self.hearing = True
         self.bulk_arrived = False
+        self.round_trip_s: float | None = None
+        self.lost_share: float | None = None
         self.lost = False
         self.cause: ProtocolError | None = None
         self.last_sent = now
