@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tallow_cli.errors import UsageError
 from tallow_cli.wiring import Limits, check_limits, check_peer, settings, wired
 from tallow_net import RelayAddress, RelayPin, TransportChoice
 from tallow_protocol import PathLimit
-from tallow_store import Database, KnownRelayStore, RelayPinError, StoreError
+from tallow_store import Database, KnownRelayStore, LocationError, Locations, RelayPinError, StoreError
 
 PIN, OTHER = bytes(32), bytes([1] * 32)
 
@@ -114,7 +116,7 @@ def test_an_anonymous_direct_transfer_leaves_nothing_on_disk(home):
 
 def test_the_identity_is_made_once_and_kept(home):
     with wired(chosen(home)) as first, wired(chosen(home)) as second:
-        assert first.options.identity.public_key == second.options.identity.public_key
+        assert first.options.identity().public_key == second.options.identity().public_key
     assert (home / "store.key").stat().st_mode & 0o777 == 0o600
 
 
@@ -154,19 +156,25 @@ def test_a_remembered_key_is_replaced_only_by_the_pin_that_the_user_typed(home):
 
 @pytest.mark.parametrize("peer", ["10.0.0.5:4000", "host.example:1", "[fd00::1]:65535"])
 def test_a_peer_is_host_and_port(peer):
-    assert check_peer(peer, ()) == peer
+    assert check_peer(peer) == peer
 
 
 @pytest.mark.parametrize("peer", ["10.0.0.5", "10.0.0.5:", ":4000", "h:0", "h:65536", "h:x", "fd00::1:4000"])
 def test_a_peer_that_is_neither_is_a_usage_error(peer):
     with pytest.raises(UsageError, match="--peer is HOST:PORT"):
-        check_peer(peer, ())
+        check_peer(peer)
 
 
-def test_without_peer_and_relay_there_is_no_way_to_the_sender():
-    assert check_peer(None, (RelayAddress("r.example"),)) is None
-    with pytest.raises(UsageError, match="no way to the sender"):
-        check_peer(None, ())
+def test_without_a_peer_it_is_a_relay_or_a_search():
+    assert check_peer(None) is None
+
+
+def test_a_home_that_cannot_be_is_told_before_a_transfer_begins(home):
+    given = chosen(home)
+    home.mkdir(exist_ok=True)
+    (home / "data").write_text("in the way")
+    with pytest.raises(LocationError), wired(replace(given, locations=Locations(home, home / "data", home))):
+        pass
 
 
 RELAY = ["r.example"]

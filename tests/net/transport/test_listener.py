@@ -10,7 +10,8 @@ import pytest
 from tallow_net.errors import ConnectionLostError, MisuseError
 from tallow_net.transport.interface import Transport, TransportKind
 from tallow_net.transport.listener import Listener, listen
-from tallow_net.transport.quic_engine import Engine, client_configuration
+from tallow_net.transport.quic import QuicTransport
+from tallow_net.transport.quic_aioquic import Engine, client_configuration
 
 from tests.net.transport.pairs import CONNECT, certificate
 
@@ -106,11 +107,32 @@ async def test_a_number_that_is_taken_for_udp_alone_is_not_half_used():
 
 @pytest.mark.parametrize(
     ("tcp", "quic"),
-    [(None, False), (None, True), (TransportKind.TLS, False), (TransportKind.QUIC, False)],
+    [(None, False), (TransportKind.TLS, False), (TransportKind.TLS, True), (TransportKind.QUIC, False)],
 )
 async def test_a_listener_that_cannot_be_is_misuse(tcp, quic):
     with pytest.raises(MisuseError):
         await listen("127.0.0.1", 0, tcp=tcp, quic=quic, certificate=None)
+
+
+async def test_a_quic_client_that_came_before_the_certificate_is_served():
+    async with await listen("127.0.0.1", 0, tcp=None, quic=True, certificate=None) as listener:
+        early = asyncio.create_task(
+            QuicTransport.connect(("127.0.0.1", listener.port), socket.AF_INET, server_name="peer")
+        )
+        await asyncio.sleep(0)
+        listener.serve_quic(certificate())
+        async with asyncio.timeout(DEADLINE_S), await listener.accept() as theirs, await early:
+            assert theirs.kind is TransportKind.QUIC
+
+
+async def test_sockets_that_were_never_served_are_closed_with_the_listener():
+    listener = await listen("127.0.0.1", 0, tcp=TransportKind.TCP, quic=True, certificate=None)
+    await listener.close()
+    listener.serve_quic(certificate())
+    async with await listen(
+        "127.0.0.1", listener.port, tcp=TransportKind.TCP, quic=True, certificate=None
+    ) as again:
+        assert again.port == listener.port
 
 
 async def test_accept_ends_when_the_listener_closes():

@@ -6,6 +6,7 @@ import contextlib
 import re
 import shlex
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tallow_net import InvalidAddressError, RelayAddress, RelayPin, TransportChoice
@@ -20,6 +21,7 @@ from tallow_store import (
     load_config,
     load_or_create_identity,
 )
+from tallow_store.locations import make_private_directory
 
 from tallow_cli.errors import UsageError
 
@@ -102,7 +104,7 @@ class Wiring:
     def meeting_place(self) -> str:
         """Return what is waited for first, in words."""
         if not self.relays:
-            return "the other side"
+            return "a sender on this network"
         names = ", ".join(f"{address.host}:{address.port}" for address in self.relays)
         return f"the relay {names}" if len(self.relays) == 1 else f"one of the relays {names}"
 
@@ -165,18 +167,17 @@ def settings(
 def wired(chosen: Settings, *, direct: bool = False) -> Iterator[Wiring]:
     """Open what the settings need of the store, and close it at the end.
 
-    `direct` leaves the relays out, for a receiver that was told where the sender listens. An anonymous direct
-    transfer opens no database. Raises the store's errors.
+    `direct` leaves the relays out, for a receiver that was told where the sender listens. Without relays the database
+    is opened when the identity is needed, and for an anonymous transfer never. Raises the store's errors.
     """
     relays = () if direct else chosen.relays
     with contextlib.ExitStack() as open_things:
-        ports, identity = Ports(), None
-        if relays or not chosen.anonymous:
+        ports = Ports()
+        if relays:
             database = open_things.enter_context(Database.open(chosen.locations.database_file))
-            if relays:
-                ports = Ports(relays=_KnownRelays(KnownRelayStore(database), relays))
-            if not chosen.anonymous:
-                identity = load_or_create_identity(chosen.locations, database=database)
+            ports = Ports(relays=_KnownRelays(KnownRelayStore(database), relays))
+        elif not chosen.anonymous:
+            make_private_directory(chosen.locations.database_file.parent)  # what fails, fails before the code
         options = TransferOptions(
             relays=relays,
             transport=chosen.transport,
@@ -184,7 +185,8 @@ def wired(chosen: Settings, *, direct: bool = False) -> Iterator[Wiring]:
             plain_data=not chosen.encrypt_twice,
             compress=chosen.compress,
             verify=chosen.verify,
-            identity=identity,
+            # Loaded while the sender waits already: SQLite and the keys take longer than the code.
+            identity=None if chosen.anonymous else partial(load_or_create_identity, chosen.locations),
             ports=ports,
         )
         yield Wiring(
@@ -218,21 +220,13 @@ def check_limits(chosen: Settings, *, peer: str | None = None) -> None:
             )
 
 
-def check_peer(peer: str | None, relays: Sequence[RelayAddress]) -> str | None:
-    """Return HOST:PORT as it was given, None for a meeting at a relay.
+def check_peer(peer: str | None) -> str | None:
+    """Return HOST:PORT as it was given, None for a meeting at a relay or a search of the network.
 
-    UsageError where it is no such thing, or where there is neither it nor a relay: no way to the sender.
+    UsageError where it is no such thing.
     """
     if peer is None:
-        if relays:
-            return None
-        raise UsageError(
-            "there is no way to the sender: give its address or a relay",
-            hints=(
-                "copy the whole line from the sender's screen, with its --peer or --relay",
-                *_RELAY_HINT,
-            ),
-        )
+        return None
     try:
         parse_peer(peer)
     except UnreachableError:

@@ -18,32 +18,16 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tallow_crypto import CryptoError, HybridKem, IdentityKeyPair, ProviderMissingError
-from tallow_net import NetError, PeerText, Side
+from tallow_crypto import CryptoError, ProviderMissingError
+from tallow_net import NetError, PeerText
 from tallow_net.transport.interface import TransportChoice
 
 from tallow_protocol.aio.failures import translated
-from tallow_protocol.aio.paths import Allowed, PathKeeper
-from tallow_protocol.aio.routes import (
-    LEASE_BYTES,
-    DirectReceiverRoute,
-    ListeningRoute,
-    RelayReceiverRoute,
-    RelaySenderRoute,
-    relay_client,
-    relay_events,
-)
-from tallow_protocol.aio.shell import SessionShell
 from tallow_protocol.code import Code, random_nameplate
 from tallow_protocol.core.budget import GuessBudget
-from tallow_protocol.core.receiver import ReceiverRole
-from tallow_protocol.core.sender import SenderRole
-from tallow_protocol.core.sending import SendPipeline
-from tallow_protocol.core.session import Session
 from tallow_protocol.core.state import TransferState, TransferStateMachine
-from tallow_protocol.core.window import Window
 from tallow_protocol.errors import (
     CancelledByUserError,
     InternalError,
@@ -66,18 +50,30 @@ from tallow_protocol.ports import Ports, TransferRecord
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from types import TracebackType
     from typing import Self
 
-    from tallow_crypto import Fingerprint
+    from tallow_crypto import Fingerprint, IdentityKeyPair
     from tallow_net import RelayAddress
+    from tallow_net.transport.certificates import Certificate
+    from tallow_net.transport.listener import Listener
 
+    from tallow_protocol.aio.lan import Announcer
     from tallow_protocol.aio.routes import Met, ReceiverRoute, SenderRoute
+    from tallow_protocol.aio.shell import SessionShell
+    from tallow_protocol.core.deferred import DeferredSender
+    from tallow_protocol.core.receiver import ReceiverRole
+    from tallow_protocol.core.session import Session
     from tallow_protocol.disk.scan import Scan
     from tallow_protocol.events import Event
 
 __all__ = ["Receiver", "Sender", "TransferOptions"]
+
+# What a session needs costs 100 ms of imports: it is loaded inside functions, after the code has been shown.
+
+SHOW_S = 0.02
+"""How long everything else stands back for whoever shows the code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +81,11 @@ class TransferOptions:
     """How to meet and who to be. The defaults keep nothing and trust nobody in advance."""
 
     relays: tuple[RelayAddress, ...] = ()
-    """Relays to meet at, in order of preference. None: the sender listens itself, the receiver dials it."""
+    """Relays to meet at, in order of preference. None: the sender listens itself, the receiver finds or dials it."""
+
+    lan: bool = True
+    """Without a relay, whether a sender announces itself on its networks, and a receiver without an address looks for
+    it there: mDNS, which needs the extra `tallow-net[lan]`."""
 
     transport: TransportChoice = TransportChoice.AUTO
     """QUIC, TCP, or whichever works first."""
@@ -102,8 +102,9 @@ class TransferOptions:
     verify: bool = False
     """Show eight digits and wait for `confirm()`: proof against somebody between who knows the code."""
 
-    identity: IdentityKeyPair | None = None
-    """Our long-lived identity. None: a new one for this transfer, so that nothing links it to another."""
+    identity: IdentityKeyPair | Callable[[], IdentityKeyPair] | None = None
+    """Our long-lived identity, or what gives it: called once, in a thread, while a sender waits already. What it raises
+    ends the transfer. None: a new one for this transfer, so that nothing links it to another."""
 
     ports: Ports = field(default_factory=Ports)
     """The application's trust, history, partial transfers and known relays."""
@@ -222,7 +223,9 @@ class _Transfer(ABC):
     async def _outer(self) -> None:
         outcome = "done"
         try:
-            self._be_somebody()
+            from tallow_crypto import HybridKem
+
+            HybridKem()  # a machine without ML-KEM ends here, before a code is told
             await self._run()
         except asyncio.CancelledError:
             outcome = CancelledByUserError.code
@@ -241,6 +244,9 @@ class _Transfer(ABC):
         except CryptoError as error:
             outcome = InternalError.code
             raise InternalError(str(error)) from None
+        except BaseException:
+            outcome = InternalError.code  # of the application's own making: what gives its identity, say
+            raise
         finally:
             if outcome != "done" and not self._machine.state.terminal:
                 self._machine.to(TransferState.FAILED)
@@ -250,13 +256,21 @@ class _Transfer(ABC):
             self._options.ports.history.record(TransferRecord(self._sends, self._peer, files, count, outcome))
             self._more.set()
 
-    def _be_somebody(self) -> None:
-        """Take the identity of this transfer; a machine without ML-KEM or ML-DSA ends here, before a code is told."""
-        HybridKem()
-        self._identity = self._options.identity or IdentityKeyPair.generate()
+    async def _be_somebody(self) -> None:
+        """Take the identity of this transfer."""
+        from tallow_crypto import IdentityKeyPair
+
+        given = self._options.identity
+        if given is None or callable(given):
+            given = await asyncio.to_thread(given or IdentityKeyPair.generate)
+        self._identity = given
 
     async def _run_session(self, met: Met, session: Session, route: SenderRoute | None) -> None:
         """Run one session to its end; `route` hears once, when the peer has shown its identity, that it began."""
+        from tallow_protocol.aio.paths import Allowed, PathKeeper
+        from tallow_protocol.aio.routes import ListeningRoute
+        from tallow_protocol.aio.shell import SessionShell
+
         task: asyncio.Future[None] | None = None
 
         def take(event: Event) -> None:
@@ -315,30 +329,43 @@ class Sender(_Transfer):
         self._paths = list(paths)
         self._code = code
         self._words = words
-        self._scan: Scan | None = None
+        self._scanning: asyncio.Task[Scan] | None = None
+        self._deferred: DeferredSender | None = None
+        self._announcer: Announcer | None = None
+        self._window_limit_bytes = 0
 
     async def _prepare(self) -> None:
-        from tallow_protocol.disk.scan import scan
+        from tallow_protocol.disk.scan import check
 
         if not self._paths:
             raise MisuseError("there is nothing to send")
         if isinstance(self._code, str):
             self._code = Code.parse(self._code)
-        self._scan = await asyncio.to_thread(scan, self._paths)
-        for warning in self._scan.warnings:
-            self._emit(Warned(PeerText(warning)))
+        check(self._paths)
 
     def _coded(self, nameplate: str) -> Code:
         return Code.generate(nameplate, self._words, secrets.randbelow)
 
+    def _emit(self, event: Event) -> None:
+        if isinstance(event, PeerIdentified) and self._announcer is not None:
+            self._announcer.stop()
+        super()._emit(event)
+
     async def _run(self) -> None:
         self._machine.to(TransferState.CONNECTING)
-        if self._options.relays:
-            await self._through_relay()
-        else:
-            await self._listening()
+        try:
+            if self._options.relays:
+                await self._through_relay()
+            else:
+                await self._listening()
+        finally:
+            if self._scanning is not None:
+                self._scanning.cancel()
+                await asyncio.gather(self._scanning, return_exceptions=True)
 
     async def _through_relay(self) -> None:
+        from tallow_protocol.aio.routes import LEASE_BYTES, RelaySenderRoute, relay_client, relay_events
+
         options = self._options
         lease = secrets.token_bytes(LEASE_BYTES)
         told = False
@@ -357,31 +384,52 @@ class Sender(_Transfer):
             await self._serve(route)
 
     async def _listening(self) -> None:
-        from tallow_net.transport.certificates import generate_certificate
+        from tallow_net.interfaces import host_port, reachable_hosts
         from tallow_net.transport.interface import TransportKind
         from tallow_net.transport.listener import listen
 
-        from tallow_protocol.aio.addresses import reachable_address
-
         options = self._options
-        if not isinstance(self._code, Code):
-            self._code = self._coded(random_nameplate(secrets.randbelow))
+        code = self._code = (
+            self._code if isinstance(self._code, Code) else self._coded(random_nameplate(secrets.randbelow))
+        )
         quic = options.transport is not TransportChoice.TCP
         listener = await listen(
             options.listen_host,
             0,
             tcp=None if options.transport is TransportChoice.QUIC else TransportKind.TCP,
             quic=quic,
-            certificate=generate_certificate() if quic else None,
+            certificate=None,
         )
-        route = ListeningRoute(listener, self._code, self._budget, self._emit)
-        self._emit(CodeReady(self._code, reachable_address(options.listen_host, listener.port)))
-        await self._serve(route)
+        behind: list[asyncio.Task[None]] = []
+        async with listener:
+            peers = tuple(host_port(host, listener.port) for host in reachable_hosts(options.listen_host))
+            self._emit(CodeReady(code, peers[0], peers))
+            await asyncio.sleep(SHOW_S)
+            await asyncio.to_thread(_load_session)
+            from tallow_protocol.aio.lan import Announcer
+            from tallow_protocol.aio.routes import ListeningRoute
+
+            route = ListeningRoute(listener, code, self._budget, self._emit)
+            try:
+                if options.lan:
+                    self._announcer = Announcer(code, listener, self._emit)
+                if quic:
+                    behind.append(asyncio.create_task(_serve_quic(listener)))
+                await self._serve(route)
+            finally:
+                await _ended(behind)
+                if self._announcer is not None:
+                    await asyncio.shield(self._announcer.close())
 
     async def _serve(self, route: SenderRoute) -> None:
+        from tallow_protocol.disk.scan import scan
+
+        self._scanning = asyncio.create_task(asyncio.to_thread(scan, self._paths))
+        self._scanning.add_done_callback(self._scanned)
         try:
+            await self._be_somebody()
             while True:
-                met = await route.next()
+                met = await self._unless_nothing_to_send(route.next())
                 session = self._new_session(met)
                 try:
                     await self._run_session(met, session, route)
@@ -394,31 +442,80 @@ class Sender(_Transfer):
         finally:
             await asyncio.shield(route.close())
 
-    def _new_session(self, met: Met) -> Session:
-        from tallow_protocol.aio.sources import Sources
+    async def _unless_nothing_to_send(self, meeting: Coroutine[Any, Any, Met]) -> Met:
+        """Wait for a receiver; raise what the scan raises, should that come first."""
+        waiting = asyncio.ensure_future(meeting)
+        try:
+            if self._scanning is not None and not self._scanning.done():
+                await asyncio.wait({waiting, self._scanning}, return_when=asyncio.FIRST_COMPLETED)
+            if self._scanning is not None and self._scanning.done() and not waiting.done():
+                self._scanning.result()
+            return await waiting
+        finally:
+            if not waiting.done():
+                waiting.cancel()
+                await asyncio.gather(waiting, return_exceptions=True)
 
-        if self._scan is None:
-            raise MisuseError("enter the transfer with `async with` first")
-        entries = [scanned.entry for scanned in self._scan.entries]
-        window = Window(limit_bytes=met.in_flight_bytes)
-        pipeline = SendPipeline(entries, Sources(self._scan), window=window)
-        return Session(
+    def _scanned(self, scanning: asyncio.Task[Scan]) -> None:
+        """Take the list of what is sent: a session that waits for it goes on, or ends where it cannot be had."""
+        if scanning.cancelled():
+            return
+        if scanning.exception() is None:
+            for warning in scanning.result().warnings:
+                self._emit(Warned(PeerText(warning)))
+        if self._session is not None:
+            self._offer(self._session)
+
+    def _offer(self, session: Session) -> None:
+        """Give a session its offer, once there is one."""
+        from tallow_protocol.aio.sources import Sources
+        from tallow_protocol.core.sender import SenderRole
+        from tallow_protocol.core.sending import SendPipeline
+        from tallow_protocol.core.window import Window
+
+        scanning, deferred = self._scanning, self._deferred
+        if scanning is None or deferred is None or not scanning.done() or scanning.cancelled():
+            return
+        now = time.monotonic()
+        error = scanning.exception()
+        if error is not None:
+            session.fail(error if isinstance(error, ProtocolError) else InternalError(str(error)), now)
+        else:
+            scan = scanning.result()
+            entries = [scanned.entry for scanned in scan.entries]
+            window = Window(limit_bytes=self._window_limit_bytes)
+            pipeline = SendPipeline(entries, Sources(scan), window=window)
+            deferred.offer(SenderRole(entries, pipeline, self._identity), session, now)
+        self._poke()
+
+    def _new_session(self, met: Met) -> Session:
+        from tallow_net import Side
+
+        from tallow_protocol.core.deferred import DeferredSender
+        from tallow_protocol.core.session import Session
+
+        self._window_limit_bytes = met.in_flight_bytes
+        self._deferred = DeferredSender()
+        session = Session(
             side=Side.A,
             keys=met.keys,
             identity=self._identity,
-            role=SenderRole(entries, pipeline, self._identity),
+            role=self._deferred,
             verify=self._options.verify,
             now=time.monotonic(),
             machine=self._machine,
             sas_nonce=met.sas_nonce,
             paths=self._options.paths,
         )
+        self._offer(session)
+        return session
 
 
 class Receiver(_Transfer):
     """Receives one offer into the folder `into`, once the application said `accept()`.
 
-    `peer` is HOST:PORT of a sender that listens itself; without it the relays of the options are asked.
+    `peer` is HOST:PORT of a sender that listens itself; without it the relays of the options are asked, and without
+    those this machine's networks.
     """
 
     _sends = False
@@ -445,7 +542,7 @@ class Receiver(_Transfer):
             from tallow_protocol.aio.addresses import parse_peer
 
             self._address = parse_peer(self._peer_text)
-        elif not self._options.relays:
+        elif not self._options.relays and not self._options.lan:
             raise UnreachableError(
                 "there is no way to the sender: neither a relay nor the sender's address is known",
                 hints=("give the relay that the sender uses, or the HOST:PORT that the sender shows",),
@@ -466,6 +563,13 @@ class Receiver(_Transfer):
         self._poke()
 
     async def _run(self) -> None:
+        from tallow_protocol.aio.routes import (
+            DirectReceiverRoute,
+            RelayReceiverRoute,
+            relay_client,
+            relay_events,
+        )
+
         self._machine.to(TransferState.CONNECTING)
         options = self._options
         if not isinstance(self._code, Code):
@@ -474,15 +578,38 @@ class Receiver(_Transfer):
             host, port = self._address
             await self._take(DirectReceiverRoute(host, port, options.transport, self._code, self._budget))
             return
+        if not options.relays:
+            from tallow_protocol.aio.lan import LanReceiverRoute
+
+            await self._take(LanReceiverRoute(self._code, options.transport, self._budget, self._emit))
+            return
         events = relay_events(self._emit, lambda: None)
         async with relay_client(options.relays, options.transport, options.ports.relays, events) as relay:
             await self._take(RelayReceiverRoute(relay, self._code, self._budget))
 
+    async def _somebody_meets(self, route: ReceiverRoute) -> Met:
+        """Meet the sender, and take an identity meanwhile."""
+        somebody = asyncio.create_task(self._be_somebody())
+        try:
+            met = await route.next()
+            try:
+                await somebody
+            except BaseException:
+                met.frames.transport.abort()
+                raise
+            return met
+        finally:
+            await _ended((somebody,))
+
     async def _take(self, route: ReceiverRoute) -> None:
+        from tallow_net import Side
+
+        from tallow_protocol.core.receiver import ReceiverRole
+        from tallow_protocol.core.session import Session
         from tallow_protocol.disk.output import OutputFolder
 
         try:
-            met = await route.next()
+            met = await self._somebody_meets(route)
             self._role = ReceiverRole(OutputFolder(self._into), self._identity.public_key.fingerprint)
             session = Session(
                 side=Side.B,
@@ -498,3 +625,32 @@ class Receiver(_Transfer):
             await self._run_session(met, session, None)
         finally:
             await asyncio.shield(route.close())
+
+
+async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _load_session() -> None:
+    """Import what a session needs, in a thread, so that the event loop goes on."""
+    import tallow_protocol.aio.lan
+    import tallow_protocol.aio.paths
+    import tallow_protocol.aio.routes
+    import tallow_protocol.aio.shell
+    import tallow_protocol.core.deferred
+    import tallow_protocol.core.sender
+    import tallow_protocol.core.session  # noqa: F401 - loaded, not used here
+
+
+async def _serve_quic(listener: Listener) -> None:
+    """Answer over QUIC on the port that is bound already."""
+    from tallow_net.transport.certificates import generate_certificate
+
+    def prepared() -> Certificate:
+        import tallow_net.transport.quic_listener  # noqa: F401 - 50 ms that the event loop shall not stand still for
+
+        return generate_certificate()
+
+    listener.serve_quic(await asyncio.to_thread(prepared))

@@ -80,11 +80,13 @@ class OfferedKind(enum.Enum):
 class CodeReady:
     """The sender waits or listens: the code may now be told to the other side.
 
-    `peer` is HOST:PORT where the sender listens itself, None where a relay brings both together.
+    `peer` is HOST:PORT where the sender listens itself, None where a relay brings both together; `peers` are all such
+    addresses, the likeliest first.
     """
 
     code: Code
     peer: str | None
+    peers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ def receive(
     )
     screens = open_output(context.obj, sending=False, json=json, quiet=quiet, verify=chosen.verify, yes=yes)
     check_limits(chosen, peer=peer)
-    checked_peer = check_peer(peer, chosen.relays)
+    checked_peer = check_peer(peer)
     parsed = read_code(code, os.environ)
     with wired(chosen, direct=peer is not None) as wiring:
         transfer.run(

@@ -86,6 +86,7 @@ class Listener:
         self._door = door
         self._ready: asyncio.Queue[Transport | None] = asyncio.Queue()
         self._sockets: list[socket.socket] = []
+        self._unserved: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._handshakes = 0
         self._endpoints: list[QuicEndpoint] = []
@@ -105,6 +106,13 @@ class Listener:
             raise ConnectionLostError("The listener is closed.", by="us")
         return transport
 
+    def serve_quic(self, certificate: Certificate, window: int = PAIR_IN_FLIGHT_BYTES) -> None:
+        """Begin to answer on the UDP sockets that `listen` bound without a certificate, and what waits there."""
+        if self._closed:
+            return
+        while self._unserved:
+            self._start_quic(self._unserved.pop(), certificate, window)
+
     async def close(self) -> None:
         """Stop listening; end handshakes under way and transports that nobody accepted. Idempotent."""
         if self._closed:
@@ -114,7 +122,7 @@ class Listener:
             task.cancel()
         if self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
-        for sock in self._sockets:
+        for sock in (*self._sockets, *self._unserved):
             sock.close()
         while not self._ready.empty():
             if (transport := self._ready.get_nowait()) is not None:
@@ -260,12 +268,13 @@ async def listen(
     `tcp` is TransportKind.TCP (plain), TransportKind.TLS or None; with `quic` UDP has the same port number.
     Port 0 lets the kernel choose one number for all. `quic_window` is what a QUIC client may have under way before
     we read it (bytes), the memory that one that is not read costs. `door` takes connections to a TLS port that are no
-    TLS. Encrypted kinds need `certificate`. Raises OSError where the address cannot be had.
+    TLS. TLS needs `certificate`; QUIC without one is bound and waits for `Listener.serve_quic`, what arrives there in the
+    kernel's buffer. Raises OSError where the address cannot be had.
     """
     if tcp not in (None, TransportKind.TCP, TransportKind.TLS) or (tcp is None and not quic):
         raise MisuseError("A listener needs TCP, TLS or QUIC.")
-    if certificate is None and (quic or tcp is TransportKind.TLS):
-        raise MisuseError("TLS and QUIC need a certificate.")
+    if certificate is None and tcp is TransportKind.TLS:
+        raise MisuseError("TLS needs a certificate.")
     kinds = ([socket.SOCK_STREAM] if tcp is not None else []) + ([socket.SOCK_DGRAM] if quic else [])
     places = await _places(host)
     bound = _bind_all(places, port, kinds)
@@ -279,7 +288,9 @@ async def listen(
             if sock.type == socket.SOCK_STREAM:
                 sock.listen(BACKLOG)
                 listener._start_tcp(sock, context)  # noqa: SLF001  (one module, one thing)
-            elif certificate is not None:
+            elif certificate is None:
+                listener._unserved.append(sock)  # noqa: SLF001
+            else:
                 listener._start_quic(sock, certificate, quic_window)  # noqa: SLF001
     except BaseException:
         await listener.close()

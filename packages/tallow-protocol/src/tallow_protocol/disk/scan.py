@@ -91,6 +91,13 @@ def scan(paths: Sequence[str | os.PathLike[str]]) -> Scan:
     return Scan(tuple(scanner.entries), tuple(scanner.warnings))
 
 
+def check(paths: Sequence[str | os.PathLike[str]]) -> None:
+    """Raise what `scan` would raise for the given paths themselves; what folders hold is not looked at."""
+    scanner = _Scanner()
+    for path in paths:
+        scanner.top(os.fspath(path), below=False)
+
+
 def open_source(scanned: ScannedEntry) -> "SourceFile":
     """Open a scanned file for reading, without following a link.
 
@@ -187,7 +194,7 @@ class _Scanner:
         self.warnings: list[str] = []
         self._tops: dict[str, str] = {}
 
-    def top(self, given: str) -> None:
+    def top(self, given: str, *, below: bool = True) -> None:
         """Add one path of the user's, followed if it is a link, and everything below it."""
         status = _followed_status(given)
         path, name = _real_place(given)
@@ -200,11 +207,13 @@ class _Scanner:
         self._tops[key] = given
         if stat.S_ISREG(status.st_mode):
             self._file(path, name, status)
-        elif stat.S_ISDIR(status.st_mode):
-            self._tree(path, name, status)
-        else:
+        elif not stat.S_ISDIR(status.st_mode):
             special = _SPECIAL.get(stat.S_IFMT(status.st_mode), "no file")
             raise UnreadableError(f"{names.quoted(given)} is {special}; only files and folders can be sent")
+        elif below:
+            self._tree(path, name, status)
+        else:
+            self._folder(name, path, status)
 
     def _tree(self, top: str, top_name: str, top_status: os.stat_result) -> None:
         """Add a folder, then all below it; one open list of names a level, never a whole tree at once."""
