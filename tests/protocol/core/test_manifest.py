@@ -58,7 +58,7 @@ def test_a_file_that_was_not_selected_counts_as_zeros():
 
 def test_another_name_or_root_gives_another_digest():
     renamed = (
-        replace(PARTS[0], entries=(PARTS[0].entries[0], replace(PARTS[0].entries[1], path="d/A"))),
+        replace(PARTS[0], entries=(PARTS[0].entries[0], PARTS[0].entries[1]._replace(path="d/A"))),
         PARTS[1],
     )
     digests = {

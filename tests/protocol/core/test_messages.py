@@ -50,8 +50,10 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4
 mtimes = st.integers(limits.MTIME_NS_MIN, limits.MTIME_NS_MAX)
 modes = st.integers(0, 0o777)
 entries = st.one_of(
-    st.builds(Entry, texts, st.just(EntryKind.FILE), st.integers(0, limits.FILE_SIZE_MAX), modes, mtimes),
-    st.builds(Entry, texts, st.just(EntryKind.FOLDER), st.none(), modes, mtimes),
+    st.builds(
+        Entry, texts, st.just(EntryKind.FILE), st.integers(0, limits.FILE_SIZE_MAX), modes, mtimes, st.none()
+    ),
+    st.builds(Entry, texts, st.just(EntryKind.FOLDER), st.none(), modes, mtimes, st.none()),
     st.builds(Entry, texts, st.just(EntryKind.LINK), st.none(), modes, mtimes, texts),
 )
 

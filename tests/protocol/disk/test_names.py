@@ -343,3 +343,32 @@ def test_an_index_costs_less_than_400_bytes_a_name():
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert size < 20_000 * 400
+
+
+@given(
+    st.text(st.characters(max_codepoint=0x17F), max_size=9),
+    st.sampled_from(sorted(names._DEVICES)),
+    st.booleans(),
+)
+def test_the_pattern_for_usual_names_takes_nothing_that_the_rules_refuse(text, device, upper):
+    for name in (text, device + text, (device.upper() if upper else device.lower()) + text, text + device):
+        if names._USUAL.fullmatch(name):
+            names._check_rules(name)
+
+
+def test_names_of_the_longest_length_are_taken_by_pattern_and_rules_alike():
+    assert names._USUAL.fullmatch("a" * names.COMPONENT_BYTES)
+    assert not names._USUAL.fullmatch("a" * (names.COMPONENT_BYTES + 1))
+
+
+@pytest.mark.parametrize("path", ["t/f/", "t/f/..", "t/f/a/", "t/f/CON", "t/f/b\\c", "t/f/" + "a" * 256])
+def test_a_bad_name_beside_a_good_one_of_the_same_folder_is_refused(path):
+    with pytest.raises(NameRefusedError):
+        check_offer([Named("t/f/a"), Named(path)])
+
+
+def test_a_path_that_is_too_long_is_refused_also_beside_another_of_its_folder():
+    parent = "/".join(["a" * 250] * 16)
+    check_offer([Named(f"{parent}/a"), Named(f"{parent}/" + "b" * 79)])
+    with pytest.raises(NameRefusedError):
+        check_offer([Named(f"{parent}/a"), Named(f"{parent}/" + "b" * 81)])

@@ -106,6 +106,8 @@ def _problem(value: object, levels: int) -> str | None:
 
 def _first_problem(values: Iterable[object], levels: int) -> str | None:
     for value in values:
+        if type(value) is str or value is None or (type(value) is int and 0 <= value <= _MOST):
+            continue  # most are, and need no call
         problem = _problem(value, levels)
         if problem is not None:
             return problem

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, TypeAlias
 
 from tallow_net.canonical import decode_map, encode_map
 from tallow_net.errors import NetError
@@ -53,7 +53,7 @@ from tallow_protocol.limits import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from tallow_net.canonical import Encodable, Value
 
@@ -94,6 +94,9 @@ _ADDRESS_BYTES = frozenset({4, 16})
 
 _LIMITS: Final = tuple(PathLimit)
 """In the order of their numbers on the wire."""
+
+_SHORT_CHARACTERS = PATH_BYTES // 4
+"""A path of so few characters is within its bytes: one of them has four at most."""
 
 _OFFER_MAP_BYTES = 64
 """More than an offer's map takes around its list of entries."""
@@ -146,9 +149,8 @@ class Auth:
         return values
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One file, folder or link of an offer.
+class Entry(NamedTuple):
+    """One file, folder or link of an offer. A tuple: an offer has up to 262,144, made in half the time.
 
     `path` is what the sender chose, "/" between components; only the receiver's path gate may turn it into a
     place on disk. `size` in bytes for files alone, `target` for links alone, `mode` the nine permission bits,
@@ -176,7 +178,7 @@ class Offer:
 
     def to_map(self) -> dict[int, Encodable]:
         """Return the fields by their keys on the wire."""
-        return {1: self.part, 2: self.last, 3: [_entry_values(entry) for entry in self.entries]}
+        return {1: self.part, 2: self.last, 3: self.entries}
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,7 +394,20 @@ def _entry(value: Value) -> Entry:
     items = _items(value, _ENTRY_FIELDS)
     if len(items) != _ENTRY_FIELDS:
         raise MessageError("an entry of an offer has not six values")
+    return _checked_entry(items)
+
+
+def _checked_entry(items: Sequence[Value]) -> Entry:
     path, kind_number, size, mode, mtime_ns, target = items
+    # An offer has a hundred thousand files: for the usual one, the rules below in one look.
+    if (
+        (kind_number == EntryKind.FILE and kind_number is not False and target is None)
+        and (type(path) is str and 0 < len(path) <= _SHORT_CHARACTERS)
+        and (type(size) is int and 0 <= size <= FILE_SIZE_MAX)
+        and (type(mode) is int and 0 <= mode <= MODE_MAX)
+        and (type(mtime_ns) is int and MTIME_NS_MIN <= mtime_ns <= MTIME_NS_MAX)
+    ):
+        return Entry(path, EntryKind.FILE, size, mode, mtime_ns)
     kind = EntryKind(_integer(kind_number, EntryKind.FILE, EntryKind.LINK))
     if (size is None) != (kind is not EntryKind.FILE) or (target is None) != (kind is not EntryKind.LINK):
         raise MessageError("an entry's size or target does not fit its kind")
@@ -422,6 +437,15 @@ def _decode_offer(fields: _Fields, raw: bytes) -> Offer:
     if len(raw) > OFFER_PART_BYTES:
         raise MessageError(f"a part of an offer is longer than {OFFER_PART_BYTES} bytes")
     return Offer(part, last, tuple(_entry(item) for item in fields.items(3, OFFER_ENTRIES)), raw)
+
+
+def _check_offer(offer: Offer, raw_bytes: int) -> None:
+    """Raise MessageError where decoding what `offer` was encoded to would: faster, for many entries."""
+    _integer(offer.part, 0, OFFER_PARTS - 1)
+    if type(offer.last) is not bool or len(offer.entries) > OFFER_ENTRIES or raw_bytes > OFFER_PART_BYTES:
+        raise MessageError(f"a part of an offer is longer than {OFFER_PART_BYTES} bytes")
+    for entry in offer.entries:
+        _checked_entry(entry)
 
 
 def _decode_accept(fields: _Fields, _raw: bytes) -> Accept:
@@ -486,10 +510,6 @@ _DECODERS: Final[dict[int, Callable[[_Fields, bytes], Message]]] = {
 }
 
 
-def _entry_values(entry: Entry) -> list[Encodable]:
-    return [entry.path, int(entry.kind), entry.size, entry.mode, entry.mtime_ns, entry.target]
-
-
 class TallowCodec:
     """Turns control messages into bytes and back. It holds no state; calls may overlap."""
 
@@ -506,7 +526,10 @@ class TallowCodec:
             return kind + message.raw
         try:
             data = kind + encode_map(message.to_map())
-            TallowCodec.decode(data)
+            if isinstance(message, Offer):
+                _check_offer(message, len(data) - _TYPE_BYTES)
+            else:
+                TallowCodec.decode(data)
         except (NetError, MessageError) as error:
             raise MisuseError(f"a message cannot be sent: {error}") from None
         return data

@@ -39,8 +39,15 @@ _DEVICES = frozenset(
     + [f"{port}{digit}" for port in ("COM", "LPT") for digit in "0123456789¹²³"]
 )
 
-# One pass over the usual case: printable ASCII without slash, backslash and colon, no dot or space at the end.
+# Printable ASCII without slash, backslash and colon, no dot or space at the end.
 _PLAIN_ASCII = re.compile(r"[ -.0-9;-\[\]-~]*[!-\-0-9;-\[\]-~]")
+
+# One pass over the usual case: such a name, short enough, and no device. Where it does not match, the rules decide.
+_USUAL = re.compile(
+    r"(?!(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9]) *(?:\.|\Z))"
+    r"[ -.0-9;-\[\]-~]{0,254}[!-\-0-9;-\[\]-~]",
+    re.IGNORECASE | re.ASCII,
+)
 
 # Letters by category that draw nothing (Hangul fillers), and the grapheme joiner: invisible in any name.
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0\u180b\u180c\u180d\u180f")
@@ -65,6 +72,9 @@ class Kind(Enum):
     FILE = 0
     FOLDER = 1
     LINK = 2
+
+
+_BY_VALUE = {kind.value: kind for kind in Kind}
 
 
 class _KindLike(Protocol):
@@ -95,8 +105,18 @@ def quoted(name: str) -> str:
     return repr(name)
 
 
+def usual(name: str) -> bool:
+    """Return whether `name` is one of the usual kind that every rule accepts: short plain ASCII, no device."""
+    return _USUAL.fullmatch(name) is not None
+
+
 def check_component(name: str) -> None:
     """Return if `name` may be one component of a path; raise NameRefusedError with the reason if not."""
+    if not usual(name):
+        _check_rules(name)
+
+
+def _check_rules(name: str) -> None:
     if _PLAIN_ASCII.fullmatch(name) is None:
         _check_unusual(name)
     if len(name) > COMPONENT_BYTES or (not name.isascii() and len(name.encode()) > COMPONENT_BYTES):
@@ -191,11 +211,16 @@ class NameIndex:
     Costs about 250 bytes a name. Order does not matter: a file below a link is refused whichever came first.
     """
 
-    __slots__ = ("_top",)
+    __slots__ = ("_components", "_folder", "_parent", "_top")
 
     def __init__(self) -> None:
         self._top = _Node("", Kind.FOLDER)
         self._top.children = {}
+        # The folder of the entry before: in an offer's usual order most entries have the same one. It was walked
+        # and checked then, and what is a folder by then never becomes anything else.
+        self._parent: str | None = None
+        self._components: tuple[str, ...] = ()
+        self._folder = self._top
 
     def add(self, path: str, kind: Kind, target: str | None = None) -> tuple[str, ...]:
         """Return the components of `path` and remember it.
@@ -204,27 +229,39 @@ class NameIndex:
         already or differs from another only by case or Unicode form, where one entry is both a folder and
         something else, and where an entry stands below a file or a link.
         """
-        components = check_path(path)
+        components = self._enter(path)
         if kind is Kind.LINK:
             if target is None:
                 raise NameRefusedError(f"the link {quoted(path)} has no target")
             check_link_target(components, target)
-        node = self._top
-        for component in components[:-1]:
-            node = self._child(node, component, path)
-        children = _children(node)
-        key = fold(components[-1])
+        name = components[-1]
+        children = _children(self._folder)
+        key = fold(name)
         found = children.get(key)
         if found is None:
-            children[key] = _Node(components[-1], kind)
-        elif found.name != components[-1]:
-            raise NameRefusedError(_alike(found.name, components[-1], path))
+            children[key] = _Node(name, kind)
+        elif found.name != name:
+            raise NameRefusedError(_alike(found.name, name, path))
         elif found.kind is None and kind is Kind.FOLDER:
             found.kind = kind
         elif found.kind is None:
             raise NameRefusedError(f"{quoted(path)} is a folder for one entry and something else for another")
         else:
             raise NameRefusedError(f"{quoted(path)} is in the offer twice")
+        return components
+
+    def _enter(self, path: str) -> tuple[str, ...]:
+        """Return the components of `path`, checked, and go to the folder that it stands in."""
+        parent, slash, name = path.rpartition("/")
+        if slash and name and parent == self._parent:
+            check_length(path)
+            check_component(name)
+            return (*self._components, name)
+        components = check_path(path)
+        node = self._top
+        for component in components[:-1]:
+            node = self._child(node, component, path)
+        self._parent, self._components, self._folder = parent, components[:-1], node
         return components
 
     def _child(self, node: _Node, component: str, path: str) -> _Node:
@@ -244,8 +281,8 @@ class NameIndex:
 
 def check_offer(entries: Iterable[NamedEntry]) -> tuple[tuple[str, ...], ...]:
     """Return each entry's components, in order; raise NameRefusedError at the first that is refused."""
-    index = NameIndex()
-    return tuple(index.add(entry.path, Kind(entry.kind.value), entry.target) for entry in entries)
+    add = NameIndex().add
+    return tuple(add(entry.path, _BY_VALUE[entry.kind.value], entry.target) for entry in entries)
 
 
 def _children(node: _Node) -> dict[str, _Node]:

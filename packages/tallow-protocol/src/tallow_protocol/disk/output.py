@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallow_protocol.disk.names import check_offer, quoted
@@ -17,35 +18,52 @@ if TYPE_CHECKING:
 __all__ = ["OfferSink", "OutputFolder"]
 
 
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """The entries of an offer whose names may be written, and the components of each."""
+
+    entries: tuple[Entry, ...]
+    places: tuple[tuple[str, ...], ...]
+
+
+def _check(entries: Sequence[Entry]) -> _Checked:
+    kept = tuple(entries)
+    return _Checked(kept, check_offer(kept))
+
+
 class OutputFolder:
     """Where a receiver was told to write. Opening it is what creates it, after the user's yes."""
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self._directory = directory
+        self._checked = _Checked((), ())
 
-    @staticmethod
-    def check(entries: Sequence[Entry]) -> None:
+    def check(self, entries: Sequence[Entry]) -> None:
         """Refuse names that cannot be written; raises BadNameError. Touches no disk."""
-        check_offer(entries)
+        self._checked = _check(entries)
 
     def open(self) -> OfferSink:
         """Open the gate; raises NotWritableError or NoSpaceError."""
-        return OfferSink(OutputRoot.open(self._directory))
+        return OfferSink(OutputRoot.open(self._directory), self._checked)
 
 
 class OfferSink:
     """Maps the paths of one checked offer to the gate's components. One caller at a time."""
 
-    def __init__(self, root: OutputRoot) -> None:
+    def __init__(self, root: OutputRoot, checked: _Checked) -> None:
         self._root = root
+        self._checked = checked
         self._places: dict[str, tuple[str, ...]] = {}
         self._count = 0
 
     def begin_offer(self, entries: Sequence[Entry]) -> None:
         """Check every name, then that nothing of them exists."""
-        for entry, components in zip(entries, check_offer(entries), strict=True):
-            self._places[entry.path] = components
-        taken = self._root.conflicts(entries)
+        # What was checked when it was offered is not checked again; comparing is quick where entries are the same.
+        checked = self._checked if self._checked.entries == tuple(entries) else _check(entries)
+        self._places = {
+            entry.path: components for entry, components in zip(checked.entries, checked.places, strict=True)
+        }
+        taken = self._root.existing({components[0] for components in checked.places})
         if taken:
             shown = ", ".join(quoted(name) for name in taken[:3]) + (" and more" if len(taken) > 3 else "")
             raise ConflictError(f"the output directory already has {shown}; nothing was written")

@@ -180,8 +180,19 @@ class OutputRoot:
 
         Raises NameRefusedError for a path that the rules refuse.
         """
-        tops = {names.check_path(entry.path)[0] for entry in entries}
-        return tuple(sorted(top for top in tops if self._exists(self._descriptor, top)))
+        return self.existing({names.check_path(entry.path)[0] for entry in entries})
+
+    def existing(self, tops: Iterable[str]) -> tuple[str, ...]:
+        """Return those of some top-level names that exist in the output directory, sorted; writes nothing.
+
+        Raises NameRefusedError for a name that the rules refuse.
+        """
+        found: list[str] = []
+        for top in tops:
+            names.check_component(top)
+            if self._exists(self._descriptor, top):
+                found.append(top)
+        return tuple(sorted(found))
 
     def begin(self, file_number: int, components: tuple[str, ...], size_bytes: int) -> StagedFile:
         """Return a new file for the data of file `file_number`, not yet under its name.
