@@ -484,7 +484,13 @@ class Sender(_Transfer):
             scan = scanning.result()
             entries = [scanned.entry for scanned in scan.entries]
             window = Window(limit_bytes=self._window_limit_bytes)
-            pipeline = SendPipeline(entries, Sources(scan), window=window)
+            pipeline = SendPipeline(
+                entries,
+                Sources(scan),
+                window=window,
+                compress=self._options.compress,
+                clock=time.monotonic,
+            )
             deferred.offer(SenderRole(entries, pipeline, self._identity), session, now)
         self._poke()
 
