@@ -22,13 +22,19 @@ from tallow_net.errors import (
     UnexpectedFrameError,
 )
 from tallow_net.relay.address import RelayAddress
-from tallow_net.relay.events import RelayConnected, RelayEvent, RelayNotice, RelayReconnecting, RelayWaiting
-from tallow_net.relay.pins import ForgetfulRelays, KnownRelays, RelayPin
-from tallow_net.signaling import LeaveReason, Side
 from tallow_net.untrusted import PeerText
 
 if TYPE_CHECKING:
     from tallow_net.relay.client import Leg, RelayClient
+    from tallow_net.relay.events import (
+        RelayConnected,
+        RelayEvent,
+        RelayNotice,
+        RelayReconnecting,
+        RelayWaiting,
+    )
+    from tallow_net.relay.pins import ForgetfulRelays, KnownRelays, RelayPin
+    from tallow_net.signaling import LeaveReason, Side
     from tallow_net.transport.certificates import Certificate, generate_certificate
     from tallow_net.transport.frames import FrameStream
     from tallow_net.transport.interface import Transport, TransportChoice, TransportKind
@@ -80,14 +86,24 @@ __all__ = [
     "listen",
 ]
 
-# The shell brings asyncio, aioquic and X.509, over 150 ms of imports: it comes with the first use of a name.
-_SHELL = {
+# Sockets, QUIC, X.509 and the messages cost over 150 ms of imports: each module comes with the first use of a name.
+_LATE = {
     "Certificate": "transport.certificates",
     "ConnectionGate": "transport.listener",
+    "ForgetfulRelays": "relay.pins",
     "FrameStream": "transport.frames",
+    "KnownRelays": "relay.pins",
+    "LeaveReason": "signaling",
     "Leg": "relay.client",
     "Listener": "transport.listener",
     "RelayClient": "relay.client",
+    "RelayConnected": "relay.events",
+    "RelayEvent": "relay.events",
+    "RelayNotice": "relay.events",
+    "RelayPin": "relay.pins",
+    "RelayReconnecting": "relay.events",
+    "RelayWaiting": "relay.events",
+    "Side": "signaling",
     "Transport": "transport.interface",
     "TransportChoice": "transport.interface",
     "TransportKind": "transport.interface",
@@ -99,7 +115,7 @@ _SHELL = {
 
 
 def __getattr__(name: str) -> object:
-    module = _SHELL.get(name)
+    module = _LATE.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -12,9 +12,7 @@ import re
 import unicodedata
 from bisect import bisect_left
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import lru_cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
 from tallow_crypto.hashing import derive_key
@@ -49,8 +47,9 @@ _LAN_NAME_DIGITS: Final = 16
 @lru_cache(maxsize=1)
 def word_list() -> tuple[str, ...]:
     """Return the 7,772 words in alphabetical order; none is a prefix of another. Read once, 0.6 MB."""
-    text = (files("tallow_protocol") / "data" / "eff_large_wordlist.txt").read_text("ascii")
-    return tuple(text.split())
+    from pkgutil import get_data  # importlib.resources costs ten times as much
+
+    return tuple((get_data("tallow_protocol", "data/eff_large_wordlist.txt") or b"").decode("ascii").split())
 
 
 def complete_word(prefix: str) -> tuple[str, ...]:
@@ -163,5 +162,7 @@ def _whole_word(typed: str, position: int) -> str:
         return fitting[0]
     if fitting:
         raise UnknownWordError(typed, fitting[:WORD_SUGGESTIONS], position=position, ambiguous=True)
+    from difflib import get_close_matches
+
     near = tuple(get_close_matches(typed, word_list(), WORD_SUGGESTIONS, 0.7))
     raise UnknownWordError(typed, near, position=position)
