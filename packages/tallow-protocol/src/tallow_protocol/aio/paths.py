@@ -39,8 +39,7 @@ from tallow_protocol.events import PathKind, PathLimit
 from tallow_protocol.limits import ATTACH_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
-    from typing import Any
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from tallow_net import Transport
     from tallow_net.paths.candidates import IpAddress, IpInterface
@@ -134,7 +133,7 @@ class PathKeeper:
     def start(self) -> None:
         """Begin to look at the session."""
         self._shell.on_look = self._look
-        self._runner = asyncio.create_task(self._guarded(self._run()), name="tallow-paths")
+        self._runner = asyncio.create_task(self._guarded(self._run), name="tallow-paths")
 
     async def close(self) -> None:
         """End every try and stop listening, within a bound; what attached is the shell's and stays. Idempotent."""
@@ -195,7 +194,7 @@ class PathKeeper:
             now = self._clock()
             self._notice_ends(now)
             for step in self._keeping.look(await self._sight(), self._clock()):
-                self._spawn(self._step(step))
+                self._spawn(partial(self._step, step))
             now = self._clock()
             times = [self._keeping.next_deadline, *(at + ATTACH_WAIT_S for at in self._accepted.values())]
             deadline = min((at for at in times if at is not None), default=None)
@@ -240,16 +239,16 @@ class PathKeeper:
 
     # -- steps ---------------------------------------------------------------------------------------------
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Callable[[], Awaitable[None]]) -> None:
         task = asyncio.create_task(self._guarded(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run one task; a fault of our own ends the session rather than leave it waiting."""
         try:
             with no_silent_faults():
-                await work
+                await work()
         except ProtocolError as error:
             self._session.fail(error, self._clock())
             self._shell.poke()
