@@ -33,8 +33,18 @@ LONGEST_PAUSE = 64
 STRETCH_BYTES = 4 * 1024 * 1024
 """What is measured before a decision: 10 ms of compressing, and a link of 1 GB/s would have had it in 4."""
 
-LONGEST_STRETCH = 64
-"""A compressor that keeps winning is questioned again after 256 MiB at most, one that keeps losing likewise."""
+STRETCH_S = 1.0
+"""On a slow link a decision is not kept waiting for more than this."""
+
+LONGEST_STRETCH = 256
+"""A compressor that keeps winning is questioned again after 1 GiB at most."""
+
+LONGEST_PATIENCE = 16
+"""A compressor that keeps losing must look better for 64 MiB, or 16 s, before it is begun again."""
+
+STRETCH_BUSY_S = 0.025
+"""Work after which compressing is judged whatever it moved, and however much buffers swallow: a slow machine on a
+fast link pays no more than this for having tried."""
 
 WORKING = 0.8
 """From this share of the time on, making records is what bounds the transfer, and not the link."""
@@ -67,6 +77,7 @@ class Payoff:
         self._patience = 1
         self._wins = 0
         self._skip = 0
+        self._skipped_s = 0.0
         self._trial = False
         self._clear()
 
@@ -103,6 +114,9 @@ class Payoff:
                 self._cost_s = cost if self._cost_s is None else 0.75 * self._cost_s + 0.25 * cost
         elif self._skip > 0:
             self._skip -= raw_bytes
+            self._skipped_s += cycle_s
+            if self._trial and self._skipped_s > self._enough_s(busy_s / raw_bytes, window_bytes):
+                self._won_trial()
             return
         self._raw += raw_bytes
         self._wire += wire_bytes
@@ -110,19 +124,21 @@ class Payoff:
         self._cycle += cycle_s
         if self._way is _Way.COMPRESS:
             self._judge_compressing(behind_bytes, window_bytes)
-        elif self._raw >= STRETCH_BYTES:
+        elif self._raw >= STRETCH_BYTES or self._cycle >= STRETCH_S:
             self._judge_plain()
 
     def _judge_compressing(self, behind_bytes: int, window_bytes: int) -> None:
-        if self._raw < STRETCH_BYTES * self._stretch:
+        worked = self._busy >= STRETCH_BUSY_S * self._stretch
+        if self._raw < STRETCH_BYTES * self._stretch and not worked:
             return
         share = self._busy / self._cycle if self._cycle > 0 else 1.0
         if share >= WORKING and self.level != FAST_LEVEL:
             self.level = FAST_LEVEL
         elif share >= WORKING:
-            if 2 * behind_bytes > self._wire and self._raw < 4 * STRETCH_BYTES * self._stretch:
+            if 2 * behind_bytes > self._wire and not worked:
                 return  # buffers swallow it: the link has yet to show what it can do
-            self._way, self._trial, self._wins, self._skip = _Way.PLAIN, True, 0, window_bytes
+            self._way, self._trial, self._wins = _Way.PLAIN, True, 0
+            self._skip, self._skipped_s = window_bytes, 0.0
         else:
             self._patience = 1
             if share < RESTING:
@@ -134,16 +150,23 @@ class Payoff:
         won = expected * GAIN < self._cycle
         self._clear()
         self._wins = self._wins + 1 if won else 0
-        if self._trial:
+        if self._trial and won:
+            self._won_trial()
+        elif self._trial:
             self._trial = False
-            if won:
-                self._stretch = min(self._stretch * 2, LONGEST_STRETCH)
-                self._way = _Way.COMPRESS
-            else:
-                self._stretch = 1
-                self._patience = min(self._patience * 2, LONGEST_STRETCH)
+            self._stretch = 1
+            self._patience = min(self._patience * 2, LONGEST_PATIENCE)
         elif self._wins >= self._patience:
             self._way = _Way.COMPRESS
+
+    def _enough_s(self, busy_s_per_byte: float, window_bytes: int) -> float:
+        """Return the time in which the whole trial would be over if compressed: longer, and it is decided."""
+        return GAIN * (busy_s_per_byte + (self._cost_s or 0.0)) * (window_bytes + STRETCH_BYTES)
+
+    def _won_trial(self) -> None:
+        self._way, self._trial, self._skip = _Way.COMPRESS, False, 0
+        self._stretch = min(self._stretch * 2, LONGEST_STRETCH)
+        self._clear()
 
 
 class Compressor:
