@@ -98,3 +98,8 @@ def test_a_shape_just_outside_its_fields_is_refused(size, chunk_size):
 @pytest.mark.parametrize(("size", "chunk_size"), [(0, 1), ((1 << 64) - 1, (1 << 32) - 1)])
 def test_a_shape_just_inside_its_fields_is_taken(size, chunk_size):
     assert len(FileRoot(size, chunk_size).digest()) == DIGEST_BYTES
+
+
+def test_digests_of_other_lengths_make_no_root_even_where_their_sum_fits() -> None:
+    with pytest.raises(ValueError, match="32 bytes"):
+        file_root(5, 1, [bytes(16), bytes(48)])

@@ -25,7 +25,6 @@ from tallow_protocol import (
     VerificationNeeded,
 )
 from tallow_protocol.aio.workers import worker_pool
-from tallow_protocol.aio.workers import worker_pool
 from tallow_protocol.disk.root import StagedFile
 from tallow_protocol.errors import NoSpaceError, UnreachableError
 from tallow_protocol.events import CodeReady, WrongCode

@@ -63,6 +63,11 @@ class WorkerPool:
         return self._threads
 
     @property
+    def busy(self) -> int:
+        """Return how many of them have work."""
+        return self._threads - len(self._seats)
+
+    @property
     def crowded(self) -> bool:
         """Return whether a worker waits for a thread."""
         return bool(self._ring)

@@ -222,7 +222,9 @@ class OutputRoot:
             folder = self._folder(components[:-1])
             descriptor, name = self._new_file("small")
             try:
-                _write(descriptor, memoryview(data), 0)
+                written = os.pwrite(descriptor, data, 0)
+                if written != len(data):
+                    _write(descriptor, memoryview(data)[written:], written)
                 self.finish_file(descriptor, mode, mtime_ns)
             finally:
                 os.close(descriptor)
