@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from tallow_net.relay.data import DATA_PREAMBLE
+from tallow_net.transport.interface import TransportChoice
 
-from tests.relay.relay_kit import Client
+from tests.relay.relay_kit import TCP, Client, paired
 
 DEADLINE_S = 20.0
 
@@ -29,6 +30,19 @@ async def dial(port: int, *first: bytes, host: str = "127.0.0.1") -> socket.sock
 async def show(port: int, token: bytes, *behind: bytes) -> socket.socket:
     """Return a data connection that has shown its token."""
     return await dial(port, DATA_PREAMBLE, token, *behind)
+
+
+@asynccontextmanager
+async def met(
+    port: int, choices: tuple[TransportChoice, TransportChoice] = (TCP, TCP)
+) -> AsyncIterator[tuple[Client, Client]]:
+    """A pair whose encrypted connections are cut at the end: to close each in order takes two seconds."""
+    async with paired(port, choices) as (a, b):
+        try:
+            yield a, b
+        finally:
+            a.transport.abort()
+            b.transport.abort()
 
 
 @asynccontextmanager

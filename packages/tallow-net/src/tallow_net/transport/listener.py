@@ -89,6 +89,7 @@ class Listener:
         self._unserved: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._handshakes = 0
+        self._unstarted: dict[socket.socket, str] = {}
         self._endpoints: list[QuicEndpoint] = []
         self._closed = False
         self.addresses: tuple[tuple[str, int], ...] = ()
@@ -122,6 +123,10 @@ class Listener:
             task.cancel()
         if self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+        # A task that was cancelled before its first step has closed nothing.
+        for connection, host in self._unstarted.items():
+            connection.close()
+            self._gate.gone(host)
         for sock in (*self._sockets, *self._unserved):
             sock.close()
         while not self._ready.empty():
@@ -181,11 +186,13 @@ class Listener:
                 self._offer(TcpTransport(connection, remote_name(address)), host)
             else:
                 self._handshakes += 1
+                self._unstarted[connection] = host
                 self._start(self._accept_tls(connection, address, context))
 
     async def _accept_tls(
         self, connection: socket.socket, address: tuple[str, int], context: ssl.SSLContext
     ) -> None:
+        del self._unstarted[connection]
         try:
             async with asyncio.timeout(HANDSHAKE_S):
                 if self._door is not None and await self._entered(self._door, connection, address[0]):
