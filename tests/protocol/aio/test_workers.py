@@ -124,6 +124,32 @@ async def test_a_failed_job_is_delivered_and_the_next_one_runs() -> None:
     await one.close()
 
 
+async def test_many_finished_jobs_leave_the_loop_time_for_others() -> None:
+    pool = WorkerPool(1)
+    gate = threading.Event()
+    finished: list[int] = []
+    between: list[int] = []
+
+    def slowly(done: Job) -> None:
+        time.sleep(0.004)
+        finished.append(done.result)
+
+    blocked = worker(pool, lambda _: None)
+    one = worker(pool, slowly)
+    for number in range(10):
+        one.submit(job(lambda number=number: number))
+    blocked.submit(job(lambda: gate.set() or 0))
+    gate.wait(WITHIN_S)  # all ten have run, and the loop has not been free to take any of them
+    async with asyncio.timeout(WITHIN_S):
+        while len(finished) < 10:
+            await asyncio.sleep(0)
+            between.append(len(finished))
+    assert finished == list(range(10))
+    assert len(set(between)) > 2
+    await one.close()
+    await blocked.close()
+
+
 async def test_closing_under_load_ends_the_job_in_hand_and_drops_the_rest() -> None:
     pool = WorkerPool(2)
     started, release = threading.Event(), threading.Event()

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import os
 import threading
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,9 @@ __all__ = ["Worker", "WorkerPool", "worker_pool"]
 
 JOIN_S = 10.0
 """How long closing waits for a job that is inside a system call on a slow disk."""
+
+DELIVER_S = 0.005
+"""The loop is held no longer than this by finished jobs in a row; the rest come when it has looked around."""
 
 IDLE_S = 5.0
 """A thread without work ends after this long: longer than the pauses of a transfer, too short to be noticed."""
@@ -171,6 +175,7 @@ class Worker:
         self._woken = False
         self._idle: asyncio.Event | None = None
         # Of the loop:
+        self._finishing: deque[Job] = deque()
         self._closed = False
         self.pending = 0
 
@@ -226,12 +231,21 @@ class Worker:
 
     def _deliver(self) -> None:
         with self._guard:
-            ready, self._ready = self._ready, deque()
+            self._finishing.extend(self._ready)
+            self._ready.clear()
             self._woken = False
-        for job in ready:
+        until = time.perf_counter() + DELIVER_S
+        while self._finishing:
+            job = self._finishing.popleft()
             self.pending -= 1
             if not self._closed:
                 self._finished(job)
+            if self._finishing and time.perf_counter() >= until:
+                with self._guard:
+                    wake, self._woken = not self._woken, True
+                if wake:
+                    self._loop.call_soon(self._deliver)
+                return
 
     async def close(self) -> None:
         """Stop after the job in hand; queued ones are dropped. Waits for that job, within a bound."""
