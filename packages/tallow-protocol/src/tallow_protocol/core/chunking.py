@@ -25,8 +25,11 @@ def chunk_count(size_bytes: int, chunk_size_bytes: int) -> int:
 
 def packed_root(data: memoryview) -> bytes:
     """Return the root of a whole file that travels packed."""
-    pieces = (data[at : at + PACK_CHUNK_BYTES] for at in range(0, len(data), PACK_CHUNK_BYTES))
-    return file_root(len(data), PACK_CHUNK_BYTES, map(chunk_digest, pieces))
+    size_bytes = len(data)
+    if 0 < size_bytes <= PACK_CHUNK_BYTES:
+        return file_root(size_bytes, PACK_CHUNK_BYTES, (chunk_digest(data),))
+    pieces = (data[at : at + PACK_CHUNK_BYTES] for at in range(0, size_bytes, PACK_CHUNK_BYTES))
+    return file_root(size_bytes, PACK_CHUNK_BYTES, map(chunk_digest, pieces))
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,19 +247,19 @@ class ReceivePipeline:
             raise ViolationError
         ranges: list[tuple[int, int, int]] = []
         new_bytes = 0
-        for item in iter_pack(body, header.entries):
-            entry = self._file(item.file)
-            if len(item.data) != entry.size or item.file in self._arriving:
+        roots, arriving, write_small = self.roots, self._arriving, self._sink.write_small
+        for file, root, data in iter_pack(body, header.entries):
+            entry = self._file(file)
+            if len(data) != entry.size or file in arriving:
                 raise ViolationError("The peer packed a file that does not fit its offer.")
-            ranges.append((item.file, 0, 1))
-            if item.file in self.roots:
+            ranges.append((file, 0, 1))
+            if file in roots:
                 continue
-            root = packed_root(item.data)
-            if not equal(root, item.root):
+            if not equal(packed_root(data), root):
                 raise IntegrityError
-            self._sink.write_small(entry.path, item.data, entry.mode, entry.mtime_ns)
-            self.roots[item.file] = root
-            new_bytes += len(item.data)
+            write_small(entry.path, data, entry.mode, entry.mtime_ns)
+            roots[file] = root
+            new_bytes += len(data)
         self.stored_bytes += new_bytes
         return Stored(tuple(ranges), new_bytes)
 
