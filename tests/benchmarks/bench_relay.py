@@ -3,6 +3,7 @@
     python tests/benchmarks/bench_relay.py                      # all of it, about a minute
     python tests/benchmarks/bench_relay.py --only data          # or: delay, legs
     python tests/benchmarks/bench_relay.py --rounds 5 --seconds 3
+    python tests/benchmarks/bench_relay.py --quick              # one short round of data and delay
 
 data   for each number of rooms: the sum in MB/s at the receivers, Jain's fairness index and the slowest over the
        fastest room, the relay's CPU seconds for a GiB (its own process alone); and raw
@@ -13,6 +14,7 @@ delay  the round trip of 64 bytes in a room of its own, without load and beside 
 legs   memory to memory through every mix of encrypted legs.
 
 The relay, the sender and the receiver are a process each; the two encrypted connections of each room stand beside.
+Figures that another benchmark takes over stand in lines of their own, one JSON object each.
 """
 
 import argparse
@@ -215,6 +217,13 @@ async def measure_data(options: argparse.Namespace) -> None:
             f"slowest over fastest {spread([each.least_over_most for each in relayed], '.2f')}, "
             f"peak {peak:.0f} MB; raw TCP {spread([each.mb_per_s for each in direct], '.0f')} MB/s, ratio {ratio:.2f}"
         )
+        medians = {
+            "mb_s": statistics.median(each.mb_per_s for each in relayed),
+            "jain": statistics.median(each.jain for each in relayed),
+            "cpu_s_gib": statistics.median(each.cpu_s_per_gib for each in relayed),
+            "raw_ratio": ratio,
+        }
+        print(json.dumps({"rooms": count} | {key: round(value, 3) for key, value in medians.items()}))
 
 
 async def round_trips(one: socket.socket, other: socket.socket) -> list[float]:
@@ -253,6 +262,8 @@ async def measure_delay(options: argparse.Namespace) -> None:
     for name, values in (("without load", quiet), (f"beside ten rooms at {LOAD:.0%} load", loaded)):
         p99 = values[int(len(values) * 0.99)]
         print(f"round trip {name}: median {statistics.median(values):.2f} ms, p99 {p99:.2f} ms")
+    added = statistics.median(loaded) - statistics.median(quiet)
+    print(json.dumps({"load": LOAD, "rooms": 10, "added_delay_ms": round(added, 3)}))
 
 
 async def measure_legs(options: argparse.Namespace) -> None:
@@ -294,7 +305,7 @@ MEASURES = {"data": measure_data, "delay": measure_delay, "legs": measure_legs}
 
 async def main(options: argparse.Namespace) -> None:
     for name, measure in MEASURES.items():
-        if options.only in (None, name):
+        if options.only == name or (options.only is None and not (options.quick and name == "legs")):
             await measure(options)
 
 
@@ -303,6 +314,9 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", choices=sorted(MEASURES))
+    parser.add_argument(
+        "--quick", action="store_true", help="one round of two seconds, without the encrypted legs"
+    )
     parser.add_argument("--rooms", type=int, nargs="+", default=ROOMS)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="measured in each round")
@@ -312,6 +326,8 @@ if __name__ == "__main__":
         parser.add_argument(option, type=kind, help=argparse.SUPPRESS)
     parser.add_argument("--descriptors", type=int, nargs="+", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
+    if chosen.quick:
+        chosen.rounds, chosen.seconds = 1, 2.0
     if chosen.role == "send":
         play_sender(chosen.descriptors, chosen.rate)
     elif chosen.role == "receive":

@@ -527,7 +527,12 @@ async def test_a_receiver_that_vanishes_ends_a_sender_in_full_flow(engine: type[
         met(server.port) as (a, b),
         joined(server.port, a, b) as (one, other),
     ):
-        saying = asyncio.create_task(say(one, bytes(256 * MIB)))
+
+        async def say_for_ever() -> None:
+            while True:
+                await say(one, bytes(MIB))
+
+        saying = asyncio.create_task(say_for_ever())
         await hear(other, MIB)
         reset(other)
         with pytest.raises(ConnectionError):

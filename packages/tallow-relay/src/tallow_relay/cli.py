@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 VERSION = "0.1.0"
 DEFAULT_PORT = 443
-# Descriptors that are not connections: listeners, the loop's own, standard streams, files at start.
-RESERVED_DESCRIPTORS = 64
+# Descriptors that are not connections: the pool's 32 pipes, listeners, the loop's own, standard streams, files at start.
+RESERVED_DESCRIPTORS = 128
 EXIT_OK = 0
 EXIT_INTERNAL = 1
 EXIT_USAGE = 2
