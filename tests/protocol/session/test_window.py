@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tallow_protocol.core.chunking import ChunkConfig
-from tallow_protocol.core.window import FLOOR_BYTES, INITIAL_BYTES, Mark, Tuning, Window
+from tallow_protocol.core.window import FLOOR_BYTES, INITIAL_BYTES, Mark, Steady, Tuning, Window
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -232,3 +232,11 @@ def test_a_tuning_differs_when_a_choice_changes_by_half(
     before = Tuning(4 * MIB, CHUNK, 1_000_000, 0.1)
     assert Tuning(window_bytes, chunk_bytes, 9_000_000, 0.2).differs(before) is differs
     assert before.differs(None)
+
+
+def test_a_measure_that_swings_changes_nothing_and_one_that_stays_does() -> None:
+    steady = Steady()
+    assert [steady.look(value, now) for now, value in ((0.0, 10), (0.5, 100), (0.9, 90))] == [10, 100, 90]
+    swings = [steady.look(200 if step % 2 else 95, 1.0 + step / 4) for step in range(21)]
+    assert set(swings) == {90}
+    assert [steady.look(200, now) for now in (6.0, 6.9, 7.0)] == [90, 90, 200]

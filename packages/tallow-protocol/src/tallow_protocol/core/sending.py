@@ -27,7 +27,7 @@ from tallow_protocol.core.filling import (
     frame_length,
 )
 from tallow_protocol.core.messages import EntryKind, FileDone
-from tallow_protocol.core.window import Tuning
+from tallow_protocol.core.window import Steady, Tuning
 from tallow_protocol.errors import MisuseError, ViolationError
 from tallow_protocol.limits import FILE_SIZE_MAX, PACK_ENTRY_HEADER_BYTES
 
@@ -95,6 +95,7 @@ class SendPipeline:
         self._compress = compress
         self._clock = clock
         self.window = window
+        self._steady_rate, self._steady_window = Steady(), Steady()
         self._lanes: dict[int, _Lane] = {}
         self._small: deque[int] = deque()
         self._large: deque[int] = deque()
@@ -148,7 +149,7 @@ class SendPipeline:
         The caller asks for few records ahead of each link's thread: what a link has been given goes nowhere else until
         `lost`.
         """
-        plan = self._next_plan(connection)
+        plan = self._next_plan(connection, now)
         if plan is None:
             return None
         lane = self._lane(connection)
@@ -173,7 +174,7 @@ class SendPipeline:
             lane = self._lanes[connection] = _Lane(filler)
         return lane
 
-    def _next_plan(self, connection: int) -> Plan | None:
+    def _next_plan(self, connection: int, now: float) -> Plan | None:
         if self._again:
             if not self.window.has_room(connection, self._again[0][1].frame_bytes):
                 return None
@@ -185,7 +186,7 @@ class SendPipeline:
                 return None
             self._current = self._large.popleft()
             size = self._entries[self._current].size or 0
-            chunk_size = self._chunks.chunk_size(size, self.window.link_rate_bytes_per_s)
+            chunk_size = self._chunks.chunk_size(size, self._link_rate(now))
             self._progress[self._current] = _Progress(
                 size, chunk_size, chunk_count(size, chunk_size), FileRoot(size, chunk_size)
             )
@@ -348,13 +349,19 @@ class SendPipeline:
 
     def tuning(self, now: float) -> Tuning | None:
         """Return what the window chose, None before anything was acknowledged."""
-        del now
-        rate, link_rate = self.window.rate_bytes_per_s, self.window.link_rate_bytes_per_s
+        rate, link_rate = self.window.rate_bytes_per_s, self._link_rate(now)
         round_trip_s = self.window.round_trip_s
         if rate is None or link_rate is None or round_trip_s is None:
             return None
         chunk_bytes = self._chunks.chunk_size(FILE_SIZE_MAX, link_rate)
-        return Tuning(self.window.bytes, chunk_bytes, int(rate), round_trip_s)
+        return Tuning(
+            int(self._steady_window.look(self.window.bytes, now)), chunk_bytes, int(rate), round_trip_s
+        )
+
+    def _link_rate(self, now: float) -> float | None:
+        """Return the rate of one link by which files are cut, without the noise of single acknowledgements."""
+        rate = self.window.link_rate_bytes_per_s
+        return None if rate is None else self._steady_rate.look(rate, now)
 
     # -- work ----------------------------------------------------------------------------------------------
 

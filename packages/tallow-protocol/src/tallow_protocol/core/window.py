@@ -11,7 +11,7 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
-__all__ = ["Mark", "Tuning", "Window"]
+__all__ = ["Mark", "Steady", "Tuning", "Window"]
 
 MIB = 1024 * 1024
 
@@ -25,6 +25,10 @@ SLACK_S = 0.25
 SLACK_BYTES = 4 * MIB
 """At least this above bandwidth times delay: a quarter of a second's worth, for the receiver's disk, but no more than
 two batches of acknowledgements; without it a short fast path would wait for each of them."""
+
+STEADY_S = 1.0
+CHANGE = 1.5
+"""What a chooser calls a change: by half or more."""
 
 RATE_SAMPLES = 16
 """Batches: 32 MiB at least, which outlasts the stall of a disk."""
@@ -53,7 +57,33 @@ class Tuning:
         if other is None:
             return True
         pairs = (self.window_bytes, other.window_bytes), (self.chunk_bytes, other.chunk_bytes)
-        return any(max(pair) >= 1.5 * min(pair) for pair in pairs)
+        return any(max(pair) >= CHANGE * min(pair) for pair in pairs)
+
+
+class Steady:
+    """A measured value that changes only once it has differed by half or more for a second. Pure.
+
+    In the first second it follows: the first acknowledgements say little.
+    """
+
+    def __init__(self) -> None:
+        self._value: float | None = None
+        self._begun_at = 0.0
+        self._other_since: float | None = None
+
+    def look(self, value: float, now: float) -> float:
+        """Take what is measured now; return what holds."""
+        if self._value is None:
+            self._value, self._begun_at = value, now
+        elif now - self._begun_at < STEADY_S:
+            self._value = value
+        elif max(value, self._value) < CHANGE * min(value, self._value):
+            self._other_since = None
+        elif self._other_since is None:
+            self._other_since = now
+        elif now - self._other_since >= STEADY_S:
+            self._value, self._other_since = value, None
+        return self._value
 
 
 @dataclass(slots=True)
