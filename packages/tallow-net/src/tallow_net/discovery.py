@@ -254,9 +254,9 @@ async def _opened(networks: Sequence[Network]) -> AsyncZeroconf:
             hints=("install it: tallow-net[lan]", *_NO_MULTICAST),
         ) from None
     versions = {network.address.version for network in networks} or {4}
-    interfaces: list[str | int] = [str(n.address) for n in networks if n.address.version == 4]
-    # IPv6 multicast goes out by interface, not by address.
-    interfaces += dict.fromkeys(n.index for n in networks if n.address.version == 6 and n.index)
+    interfaces = [str(network.address) for network in networks if network.address.version == 4]
+    # IPv6 multicast goes out by interface: of several addresses there one will do.
+    interfaces += {n.index: str(n.address) for n in reversed(networks) if n.address.version == 6}.values()
     version = IPVersion.All if len(versions) == 2 else IPVersion.V4Only if 4 in versions else IPVersion.V6Only
     try:
         opened = AsyncZeroconf(list(interfaces) or ["127.0.0.1"], ip_version=version)

@@ -136,6 +136,7 @@ class LanReceiverRoute:
         self._budget = budget
         self._on_event = on_event
         self._attempts: set[asyncio.Task[None]] = set()
+        self._undecided = 0
         self._outcomes: asyncio.Queue[Met | ProtocolError] = asyncio.Queue()
 
     async def next(self) -> Met:
@@ -164,12 +165,13 @@ class LanReceiverRoute:
         loop = asyncio.get_running_loop()
         until = loop.time() + FIND_S
         failure: ProtocolError | None = None
-        while loop.time() < until or self._attempts:
+        while loop.time() < until or self._undecided:
             try:
-                async with asyncio.timeout_at(None if self._attempts else until):
+                async with asyncio.timeout_at(None if self._undecided else until):
                     outcome = await self._outcomes.get()
             except TimeoutError:
-                break
+                continue  # an attempt that began meanwhile is waited for
+            self._undecided -= 1
             if not isinstance(outcome, ProtocolError):
                 return outcome
             if isinstance(outcome, CodeBurnedError):
@@ -196,6 +198,7 @@ class LanReceiverRoute:
         while True:
             place = await search.next()
             connected = asyncio.Event()
+            self._undecided += 1
             attempt = asyncio.create_task(self._attempt(place, connected))
             self._attempts.add(attempt)
             attempt.add_done_callback(self._attempts.discard)
