@@ -30,7 +30,8 @@ from tallow_protocol.core.manifest import FileManifest
 from tallow_protocol.core.messages import TallowCodec, split_offer
 from tallow_protocol.core.receiving import ReceivePipeline
 from tallow_protocol.core.records import parse_record
-from tallow_protocol.core.sending import LENGTH_BYTES, SendPipeline
+from tallow_protocol.core.filling import LENGTH_BYTES
+from tallow_protocol.core.sending import SendPipeline
 from tallow_protocol.core.window import Window
 from tallow_protocol.disk.output import OutputFolder
 from tallow_protocol.disk.scan import scan
