@@ -188,7 +188,7 @@ ALONE = {
     "code-word-ambiguous": ["receive", "--peer", "127.0.0.1:1", "4821-copper-lantern-ti"],
     "code-without-words": ["receive", "--peer", "127.0.0.1:1", "4821"],
     "no-code": ["receive", "--peer", "127.0.0.1:1"],
-    "no-way-to-the-sender": ["receive", CODE],
+    "nobody-on-this-network": ["receive", CODE],
     "peer-without-port": ["receive", "--peer", "example.org", CODE],
     "nobody-listens": ["receive", "--transport", "tcp", "--peer", "127.0.0.1:1", CODE],
     "relay-address-without-sense": ["send", "--relay", "127.0.0.1:99999", "."],
