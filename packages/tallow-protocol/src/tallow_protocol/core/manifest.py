@@ -40,13 +40,13 @@ class FileManifest:
     Calls may not overlap.
     """
 
-    __slots__ = ("_entries", "_files", "_last", "_parts", "_roots")
+    __slots__ = ("_entries", "_is_file", "_last", "_parts", "_roots")
 
     def __init__(self) -> None:
         self._parts = DerivedHasher(labels.MANIFEST_DIGEST)
         self._entries = 0
         self._last = False
-        self._files: set[int] = set()
+        self._is_file = bytearray()
         self._roots: dict[int, bytes] = {}
 
     def add_offer(self, offer: Offer) -> None:
@@ -54,15 +54,13 @@ class FileManifest:
         if self._last:
             raise MisuseError("a part was added to a manifest after the last one")
         self._parts.update(lv(TallowCodec.raw_map(offer)))
-        for number, entry in enumerate(offer.entries, self._entries):
-            if entry.kind is EntryKind.FILE:
-                self._files.add(number)
+        self._is_file.extend([entry.kind is EntryKind.FILE for entry in offer.entries])
         self._entries += len(offer.entries)
         self._last = offer.last
 
     def add_root(self, file: int, root: bytes) -> None:
         """Set the root (32 bytes) of a file of the offer; a file that was not selected gets none."""
-        if file not in self._files or len(root) != DIGEST_BYTES:
+        if not 0 <= file < len(self._is_file) or not self._is_file[file] or len(root) != DIGEST_BYTES:
             raise MisuseError(f"entry {file} of the offer is no file, or its root has not 32 bytes")
         if self._roots.setdefault(file, root) != root:
             raise IntegrityError(f"file {file} was given two different roots")
@@ -71,8 +69,8 @@ class FileManifest:
         """Return the digest (32 bytes) over all parts and the roots so far. Usable once, after the last part."""
         if not self._last or self._entries < 0:
             raise MisuseError("a manifest's digest is taken once, after the last part of the offer")
-        for number in range(self._entries):
-            self._parts.update(self._roots.get(number, _NO_ROOT))
+        known = self._roots.get
+        self._parts.update(b"".join([known(number, _NO_ROOT) for number in range(self._entries)]))
         self._entries = -1
         return self._parts.digest()
 
