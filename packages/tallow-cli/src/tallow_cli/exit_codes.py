@@ -74,7 +74,6 @@ _CODES: dict[ExitCode, tuple[str, ...]] = {
         "no_path",
         "no_discovery",
         "not_tallow",
-        "no_discovery",
         "connect_failed",
         "relay_refused",
         "relay_closing",
