@@ -76,7 +76,10 @@ class SourcePort(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Sending:
-    """What a plan gets when it is given to a link: `counted_bytes` of the window until it is settled."""
+    """What a plan gets when it is given to a link: `counted_bytes` of the window until it is settled.
+
+    `made_bytes` is the frame's length, written by the thread that filled it.
+    """
 
     connection: int
     filler: Filler
@@ -84,6 +87,7 @@ class Sending:
     counted_bytes: int
     acknowledged_bytes: int
     window_bytes: int
+    made_bytes: int | None = None
     settled: bool = False
 
 
@@ -211,7 +215,7 @@ class Filler:
         if plan.last:
             held.pop(plan.file).close()
         body_bytes = DIGEST_BYTES + (length if shrunk is None else shrunk)
-        return Filled(plan, self._finish(buffer, header, body_bytes, length), (digest,))
+        return Filled(plan, self._finish(plan, buffer, header, body_bytes), (digest,))
 
     def _fill_pack(self, plan: PackPlan, buffer: memoryview) -> Filled:
         raw_length = plan.body_bytes
@@ -225,7 +229,7 @@ class Filler:
         shrunk = self._shrink(body, place) if tries else None
         header = PackHeader(entries=len(plan.files), raw_length=raw_length, compressed=shrunk is not None)
         body_bytes = raw_length if shrunk is None else shrunk
-        return Filled(plan, self._finish(buffer, header, body_bytes, raw_length), roots)
+        return Filled(plan, self._finish(plan, buffer, header, body_bytes), roots)
 
     def _read_pack(self, plan: PackPlan, body: memoryview) -> tuple[bytes, ...]:
         open_source = self._sources.open
@@ -262,14 +266,16 @@ class Filler:
         return shrunk
 
     def _finish(
-        self, buffer: memoryview, header: ChunkHeader | PackHeader, body_bytes: int, raw_bytes: int
+        self, plan: Plan, buffer: memoryview, header: ChunkHeader | PackHeader, body_bytes: int
     ) -> int:
-        padded = padded_length(RecordKind.CHUNK, body_bytes)
         plaintext = buffer[LENGTH_BYTES:]
         pack_header(plaintext, header, body_bytes)
+        frame_bytes = frame_length(body_bytes)
+        padded = frame_bytes - LENGTH_BYTES - TAG_BYTES
         write_padding(plaintext, RECORD_HEADER_BYTES + body_bytes, padded)
-        frame_bytes = LENGTH_BYTES + padded + TAG_BYTES
-        self._compressor.end(raw_bytes, frame_bytes)
+        self._compressor.end(header.raw_length, frame_bytes)
+        if plan.sending is not None:
+            plan.sending.made_bytes = frame_bytes
         return frame_bytes
 
     def _source(self, file: int, held: dict[int, Source]) -> Source:

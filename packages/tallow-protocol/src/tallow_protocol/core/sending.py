@@ -229,8 +229,7 @@ class SendPipeline:
         """Take the digests of a record that `fill` made; a file whose last digest came gets its root."""
         plan, sending = filled.plan, filled.plan.sending
         if sending is not None and not sending.settled:
-            self.window.resized(sending.connection, filled.frame_bytes - sending.counted_bytes)
-            sending.counted_bytes = filled.frame_bytes
+            self._recount(sending)
         if isinstance(plan, PackPlan):
             plan.roots = filled.digests
             self.roots.update(zip(plan.files, filled.digests, strict=True))
@@ -292,11 +291,17 @@ class SendPipeline:
         # A range far longer than what is on its way costs no more than that.
         return [index for f, index in self._flying if f == file and first <= index < first + count]
 
-    @staticmethod
-    def _settle(plan: Plan, newest: dict[int, Mark], arrived: dict[int, int]) -> None:
+    def _recount(self, sending: Sending) -> None:
+        """Count what was made in place of what it may have become; its acknowledgement may come before `filled`."""
+        if sending.made_bytes is not None and sending.made_bytes != sending.counted_bytes:
+            self.window.resized(sending.connection, sending.made_bytes - sending.counted_bytes)
+            sending.counted_bytes = sending.made_bytes
+
+    def _settle(self, plan: Plan, newest: dict[int, Mark], arrived: dict[int, int]) -> None:
         sending = plan.sending
         if sending is None:
             return
+        self._recount(sending)
         sending.settled = True
         link, mark = sending.connection, sending.mark
         arrived[link] = arrived.get(link, 0) + sending.counted_bytes
