@@ -77,6 +77,14 @@ def test_a_wrong_code_is_said_at_once_with_the_tries_left():
     ]
 
 
+def test_a_receiver_that_searches_is_told_that_somebody_else_may_have_answered():
+    _out, err, screen = screen_of(sending=False)
+    screen.show(WrongCode(2), 0.0)
+    assert err.getvalue() == (
+        "Wrong code, or somebody else answered: 2 tries are left. Still looking for the sender.\n"
+    )
+
+
 def test_a_wait_is_explained_after_two_seconds_and_once():
     _out, err, screen = screen_of()
     screen.waiting("for the relay r:443", 10.0)
@@ -162,12 +170,14 @@ def test_the_end_names_the_paths_that_carried_data_and_not_the_one_of_the_handsh
     ]
 
 
-def test_a_relay_that_went_away_and_came_back_is_said_both_times():
+def test_a_relay_that_goes_away_is_said_once_however_many_tries_it_takes_and_again_when_it_is_back():
     _out, err, screen = screen_of()
-    screen.show(RelayTrouble(1.5), 0.0)
-    screen.show(RelayBack(), 2.0)
-    assert err.getvalue().splitlines() == [
-        "The relay went away; trying again in 1.5 s. The code stays the same.",
+    for _ in range(2):
+        screen.show(RelayTrouble(0.5), 0.0)
+        screen.show(RelayTrouble(1.5), 1.0)
+        screen.show(RelayBack(), 3.0)
+    assert err.getvalue().splitlines() == 2 * [
+        "The relay went away; trying again until it is back. The code stays the same.",
         "The relay is back. Waiting there as before.",
     ]
 

@@ -75,6 +75,7 @@ class Screen:
             stderr.is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         )
         self._route = ""
+        self._relay_away = False
         self._connected_over = ""
         self._carried: list[str] = []
         self._bar: ProgressBar | None = None
@@ -191,17 +192,22 @@ class Screen:
             self.insist("Wrong code, or tampering: that was the last try, the code is burned.")
             return
         tries = "1 try is" if event.left == 1 else f"{event.left} tries are"
+        if not self._sending:  # a search of the network met somebody who may not be the sender
+            self.insist(f"Wrong code, or somebody else answered: {tries} left. Still looking for the sender.")
+            return
         self.insist(f"Wrong code, or tampering: somebody tried, {tries} left. Still waiting.")
 
     def _verify(self, event: VerificationNeeded, _now: float) -> None:
         digits = self._strong(f"{event.digits[:4]} {event.digits[4:]}")
         self.insist(f"Compare these digits with the other side:  {digits}")
 
-    def _relay_trouble(self, event: RelayTrouble, _now: float) -> None:
-        again = sizes.duration(event.retry_in_s)
-        self.say(f"The relay went away; trying again in {again}. The code stays the same.")
+    def _relay_trouble(self, _event: RelayTrouble, _now: float) -> None:
+        if not self._relay_away:  # it comes with every try
+            self._relay_away = True
+            self.say("The relay went away; trying again until it is back. The code stays the same.")
 
     def _relay_back(self, _event: RelayBack, _now: float) -> None:
+        self._relay_away = False
         self.say("The relay is back. Waiting there as before.")
 
     def _notice(self, event: ServerNotice, _now: float) -> None:
