@@ -13,9 +13,10 @@ import uvloop
 from tallow_net.limits import TOKEN_BYTES, TOKENS_PER_READY
 from tallow_net.relay.data import DATA_PREAMBLE
 from tallow_net.signaling import Side
-from tallow_relay.carriers import CopyEngine, Engine, PipePool, SpliceEngine
+from tallow_relay.carriers import CopyEngine, Engine
 from tallow_relay.datapair import HalfOpenLimits
 from tallow_relay.forward import ForwardTimes
+from tallow_relay.splicing import PipePool, SpliceEngine
 
 from tests.relay.data_kit import dial, hear, hear_all, is_closed, joined, met, say, show
 from tests.relay.relay_kit import BOTH, client, receive_exactly, relay, until

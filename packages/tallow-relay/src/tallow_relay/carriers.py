@@ -1,23 +1,13 @@
 """Carriers: how the bytes of one direction of a data connection get from one socket to the other.
 
-SpliceEngine   Linux: the kernel moves pages through a pipe of 1 MiB, and no byte comes into our memory. Pipes come
-               from a pool, since a user may have only 64 of this size: a direction holds one only while bytes are in it.
-CopyEngine     everywhere: recv_into and send, through one buffer that all directions share.
-
-A pipe of the default 64 KiB costs more than copying (0.6 to 0.8 against 0.45 CPU-seconds a GiB), so where the kernel
-grants no large one a direction copies.
+CopyEngine, here, works everywhere: recv_into and send, through one buffer that all directions share. On Linux the kernel
+does it, see splicing.py.
 """
 
-import contextlib
-import os
 import socket
 import sys
-from collections import deque
 from typing import Protocol
 
-PIPE_BYTES = 1024 * 1024
-# Every pipe may hold 1 MiB of kernel memory; with both ends open this is 64 descriptors.
-PIPES = 32
 # The one buffer of a CopyEngine: the size from which larger calls gain nothing.
 COPY_BYTES = 512 * 1024
 # What a direction reads at once while its receiver takes less than it is given. What does not go out is kept, so a
@@ -108,166 +98,11 @@ class CopyCarrier:
         self._rest = memoryview(b"")
 
 
-class _Pipe:
-    """Both ends of a pipe of 1 MiB."""
-
-    __slots__ = ("reader", "writer")
-
-    def __init__(self) -> None:
-        import fcntl
-
-        self.reader, self.writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            fcntl.fcntl(self.writer, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        except OSError:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        os.close(self.reader)
-        os.close(self.writer)
-
-
-class PipePool:
-    """Up to `limit` pipes, made when they are needed and kept.
-
-    Where all are held by receivers that stopped, the one that is stuck the longest is emptied into our memory, which
-    bounds what a stopped receiver costs to 1 MiB and keeps the others at full speed.
-    """
-
-    def __init__(self, limit: int = PIPES) -> None:
-        self._limit = limit
-        self._free: list[_Pipe] = []
-        self._made = 0
-        self.stuck: dict[SpliceCarrier, None] = {}
-
-    @property
-    def in_use(self) -> int:
-        """How many pipes hold bytes now."""
-        return self._made - len(self._free)
-
-    def take(self) -> _Pipe | None:
-        """Return an empty pipe, or None where the kernel grants none of this size."""
-        if not self._free and self._made < self._limit:
-            try:
-                self._free.append(_Pipe())
-                self._made += 1
-            except OSError:
-                # What an unprivileged user may have is used up: to ask again costs at every turn.
-                self._limit = self._made
-        if not self._free and self.stuck:
-            next(iter(self.stuck)).evacuate()
-        return self._free.pop() if self._free else None
-
-    def give_back(self, pipe: _Pipe, *, empty: bool) -> None:
-        """Take a pipe back; one with bytes in it is closed."""
-        if empty:
-            self._free.append(pipe)
-        else:
-            pipe.close()
-            self._made -= 1
-
-    def close(self) -> None:
-        """Close the pipes that are free."""
-        while self._free:
-            self._free.pop().close()
-            self._made -= 1
-
-
-class SpliceEngine:
-    """Carries in the kernel, with a pool of pipes and, where it grants none, the copying."""
-
-    def __init__(self, pool: PipePool | None = None) -> None:
-        self.pool = pool or PipePool()
-        self._copy = CopyEngine()
-
-    def carrier(self) -> Carrier:
-        """Return a carrier that splices."""
-        return SpliceCarrier(self.pool, CopyCarrier(self._copy.view))
-
-    def close(self) -> None:
-        """See Engine."""
-        self.pool.close()
-
-
-class SpliceCarrier:
-    """Splices through a pipe that it holds from a pull until all of it went out."""
-
-    def __init__(self, pool: PipePool, copy: CopyCarrier) -> None:
-        self._pool = pool
-        self._copy = copy
-        self._pipe: _Pipe | None = None
-        self._in_pipe = 0
-        self._rest = memoryview(b"")
-
-    @property
-    def pending(self) -> int:
-        """See Carrier."""
-        return self._in_pipe + len(self._rest) + self._copy.pending
-
-    def pull(self, source: socket.socket, most: int) -> int:
-        """See Carrier."""
-        pipe = self._pool.take()
-        if pipe is None:
-            return self._copy.pull(source, most)
-        count = 0
-        try:
-            count = os.splice(source.fileno(), pipe.writer, most, flags=_FLAGS)
-        finally:
-            if count:
-                self._pipe, self._in_pipe = pipe, count
-            else:
-                self._pool.give_back(pipe, empty=True)
-        return count
-
-    def push(self, target: socket.socket) -> None:
-        """See Carrier."""
-        if self._pipe is not None:
-            self._push_pipe(self._pipe, target)
-        elif self._rest:
-            while self._rest:
-                self._rest = self._rest[target.send(self._rest) :]
-        else:
-            self._copy.push(target)
-
-    def _push_pipe(self, pipe: _Pipe, target: socket.socket) -> None:
-        try:
-            while self._in_pipe:
-                self._in_pipe -= os.splice(pipe.reader, target.fileno(), self._in_pipe, flags=_FLAGS)
-        except BlockingIOError:
-            self._pool.stuck.setdefault(self)
-            raise
-        self._let_go()
-
-    def evacuate(self) -> None:
-        """Move what is in the pipe into our memory and give the pipe back."""
-        if self._pipe is not None:
-            pieces = deque[bytes]()
-            while self._in_pipe:
-                pieces.append(os.read(self._pipe.reader, self._in_pipe))
-                self._in_pipe -= len(pieces[-1])
-            self._rest = memoryview(b"".join(pieces))
-            self._let_go()
-
-    def release(self) -> None:
-        """See Carrier."""
-        self._copy.release()
-        self._rest = memoryview(b"")
-        self._let_go()
-
-    def _let_go(self) -> None:
-        self._pool.stuck.pop(self, None)
-        if self._pipe is not None:
-            self._pool.give_back(self._pipe, empty=self._in_pipe == 0)
-            self._pipe, self._in_pipe = None, 0
-
-
-_FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK if sys.platform == "linux" else 0
-
-
 def best_engine() -> Engine:
     """Return the engine of this system."""
     if sys.platform == "linux":
-        with contextlib.suppress(ImportError):
+        from tallow_relay.splicing import SpliceEngine, can_splice
+
+        if can_splice():
             return SpliceEngine()
     return CopyEngine()
