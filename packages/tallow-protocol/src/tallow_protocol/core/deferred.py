@@ -69,13 +69,13 @@ class DeferredSender:
         """Refuse bulk: only the sender sends it."""
         raise UnexpectedMessageError
 
-    def stored(self, session: Session, outcome: object, now: float) -> None:
+    def stored(self, session: Session, link: Link, outcome: object, now: float) -> None:
         """Never called: `store` always raises."""
 
-    def before_control(self, session: Session) -> None:
+    def before_control(self, session: Session, link: Link) -> None:
         """Look whether acknowledgements made room for what waits."""
         if self._role is not None:
-            self._role.before_control(session)
+            self._role.before_control(session, link)
 
     def plan(self, link: Link, now: float) -> Plan | None:
         """Return what to read next for this link."""

@@ -87,7 +87,7 @@ class ReceiverRole:
         self._pipeline: ReceivePipeline | None = None
         self._started_at: float | None = None
         self._last_byte_at = 0.0
-        self._owed: deque[tuple[int, int, int]] = deque()
+        self._owed: dict[int, deque[tuple[int, int, int]]] = {}
         self._signed: Manifest | None = None
         self._finishing = False
 
@@ -225,22 +225,28 @@ class ReceiverRole:
             raise UnexpectedMessageError
         return self._pipeline.store(header, body)
 
-    def stored(self, session: Session, outcome: object, now: float) -> None:
-        """Owe the sender an acknowledgement, show progress."""
+    def stored(self, session: Session, link: Link, outcome: object, now: float) -> None:
+        """Owe the sender an acknowledgement, show progress.
+
+        It goes out on the link on which the data came. Received is never re-sent: on another link, which may be dying
+        unseen, it would be lost while the sender waits for it; on this one it is lost with a connection whose data goes
+        again anyway.
+        """
         if isinstance(outcome, Stored):
-            self._owe(outcome.ranges)
+            self._owe(self._owed.setdefault(link.ident, deque()), outcome.ranges)
             if outcome.new_bytes:
                 self._last_byte_at = now
         self._after(session)
 
-    def _owe(self, ranges: Sequence[tuple[int, int, int]]) -> None:
+    @staticmethod
+    def _owe(owed: deque[tuple[int, int, int]], ranges: Sequence[tuple[int, int, int]]) -> None:
         for file, first, count in ranges:
-            if self._owed:
-                last_file, last_first, last_count = self._owed[-1]
+            if owed:
+                last_file, last_first, last_count = owed[-1]
                 if last_file == file and last_first + last_count == first:
-                    self._owed[-1] = file, last_first, last_count + count
+                    owed[-1] = file, last_first, last_count + count
                     continue
-            self._owed.append((file, first, count))
+            owed.append((file, first, count))
 
     def _step(self, session: Session, job: Job, now: float) -> None:
         if job.error is not None:
@@ -287,11 +293,12 @@ class ReceiverRole:
         session.complete(now)
         session.emit(TransferDone(pipeline.files, pipeline.total_bytes, max(seconds, 0.0)))
 
-    def before_control(self, session: Session) -> None:
-        """Say in few messages what was written since."""
-        while self._owed:
-            count = min(len(self._owed), RECEIVED_RANGES)
-            session.send_passing(Received(tuple(self._owed.popleft() for _ in range(count))))
+    def before_control(self, session: Session, link: Link) -> None:
+        """Say in few messages what came on this link and was written since."""
+        owed = self._owed.get(link.ident)
+        while owed:
+            count = min(len(owed), RECEIVED_RANGES)
+            session.send_passing(Received(tuple(owed.popleft() for _ in range(count))), link)
 
     def plan(self, link: Link, now: float) -> Plan | None:
         """Return None: a receiver has no bulk to send."""
@@ -306,7 +313,8 @@ class ReceiverRole:
         """Never called: there is no plan."""
 
     def lost(self, link: Link) -> None:
-        """Nothing of ours was on its way."""
+        """Forget what is owed there: the sender sends it again."""
+        self._owed.pop(link.ident, None)
 
     def oldest_sent_at(self, link: Link) -> float | None:
         """Return None: nothing of ours waits for an acknowledgement of bulk."""

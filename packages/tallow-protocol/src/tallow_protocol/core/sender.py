@@ -168,8 +168,9 @@ class SenderRole:
         self._manifest_sent = True
         session.machine.to(TransferState.FINISHING)
 
-    def before_control(self, session: Session) -> None:
+    def before_control(self, session: Session, link: Link) -> None:
         """Look whether acknowledgements made room for what waits."""
+        del link
         self._advance(session)
 
     def plan(self, link: Link, now: float) -> Plan | None:
@@ -192,7 +193,7 @@ class SenderRole:
         """Refuse bulk: only the sender sends it."""
         raise UnexpectedMessageError
 
-    def stored(self, session: Session, outcome: object, now: float) -> None:
+    def stored(self, session: Session, link: Link, outcome: object, now: float) -> None:
         """Never called: `store` always raises."""
 
     def lost(self, link: Link) -> None:

@@ -100,6 +100,7 @@ class Link:
         "number",
         "opener",
         "owes_first",
+        "passing",
         "path",
         "proven",
         "round_trip_s",
@@ -128,6 +129,7 @@ class Link:
         self.dedicated = dedicated
         self.proven = proven
         self.owes_first = False
+        self.passing: deque[bytes] = deque()
         self.hearing = True
         self.bulk_arrived = False
         self.round_trip_s: float | None = None
@@ -168,11 +170,11 @@ class Role(Protocol):
     def store(self, header: Header, body: memoryview) -> object:
         """Do the heavy part of a bulk record; runs in the worker."""
 
-    def stored(self, session: Session, outcome: object, now: float) -> None:
-        """Take its outcome."""
+    def stored(self, session: Session, link: Link, outcome: object, now: float) -> None:
+        """Take the outcome of what arrived on `link`."""
 
-    def before_control(self, session: Session) -> None:
-        """Queue what is better said in one message than in many."""
+    def before_control(self, session: Session, link: Link) -> None:
+        """Queue what is better said in one message than in many; control is about to leave on `link`."""
 
     def plan(self, link: Link, now: float) -> Plan | None:
         """Return what bulk goes next on this link."""
@@ -480,7 +482,7 @@ class Session:
         else:
             link.bulk_arrived = True
             self._show_path(link)
-            self.role.stored(self, content, now)
+            self.role.stored(self, link, content, now)
 
     def _message(self, message: Message, now: float) -> None:
         if self.error is not None or isinstance(message, Ping):
@@ -538,9 +540,13 @@ class Session:
         """Queue one numbered control message."""
         self._control.queue(self._codec.encode(message))
 
-    def send_passing(self, message: Message) -> None:
-        """Queue one message that is never re-sent."""
-        self._control.queue_passing(self._codec.encode(message))
+    def send_passing(self, message: Message, link: Link | None = None) -> None:
+        """Queue one message that is never re-sent, for `link` alone where it is about what that carries."""
+        data = self._codec.encode(message)
+        if link is None:
+            self._control.queue_passing(data)
+        else:
+            link.passing.append(data)
 
     @property
     def control_room(self) -> int:
@@ -565,10 +571,12 @@ class Session:
         """
         if link.lost or not (link.proven or link.number == 0):
             return None
-        self.role.before_control(self)
+        self.role.before_control(self, link)
         taken: tuple[int, int, bytes] | None = None
         if link is self._speaker():
             taken = self._control.take(link.ident)
+        if taken is None and link.passing:
+            taken = 0, self._control.ack, link.passing.popleft()
         if taken is None and link.owes_first:
             taken = 0, self._control.ack, b""
         if taken is None:
