@@ -93,6 +93,12 @@ def test_a_transfer_that_stands_still_says_so():
     assert "relay-tcp stalled  waiting 2.0 s for the other side" in bar.line(3.0, 120)
 
 
+def test_before_the_first_byte_there_is_no_rate_and_soon_a_reason():
+    bar = ProgressBar(1000, "", now=0.0)
+    assert bar.line(1.9, 40) == "  0%  [----------------]  0 B of 1.0 KB"
+    assert bar.line(2.0, 60).endswith("0 B of 1.0 KB  waiting 2.0 s for the first data")
+
+
 def test_nothing_to_transfer_is_all_of_it():
     assert ProgressBar(0, "direct-tcp", now=0.0).line(0.0, 100).startswith("100%")
 

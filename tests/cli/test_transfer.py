@@ -10,7 +10,7 @@ import sys
 import pytest
 from tallow_cli.errors import OutputClosedError, StoppedError, UsageError
 from tallow_cli.transfer import _Attention
-from tallow_protocol import CancelledByUserError
+from tallow_protocol import CancelledByUserError, PathInUse, PathKind, TransferStarted
 
 DEADLINE_S = 30
 
@@ -48,6 +48,9 @@ class Output:
 
     def waiting(self, for_what, now):
         self.waits.append(for_what)
+
+    def show(self, event, now):
+        pass
 
     def tick(self, now):
         self._on_tick()
@@ -136,6 +139,14 @@ async def test_a_question_that_nobody_answered_ends_with_the_session():
         await asyncio.sleep(0)
     async with asyncio.timeout(DEADLINE_S):
         await ended.wait()
+
+
+async def test_the_wait_for_a_direct_path_lasts_from_the_yes_to_the_first_data():
+    output = Output()
+    with _Attention(lambda: None, output, before_data="for a direct path") as attention:
+        attention.show(TransferStarted(1, 10))
+        attention.show(PathInUse(PathKind.DIRECT_TCP, plain=True, connections=1))
+    assert output.waits == ["for a direct path", None]
 
 
 async def test_an_error_of_the_session_is_told_as_it_is():

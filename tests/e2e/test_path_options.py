@@ -92,3 +92,12 @@ def test_text_is_compressed_unless_that_is_turned_off(stage, relay, tmp_path, op
     text.write_bytes(b"the quick brown fox jumps over the lazy dog\n" * (BYTES // 44))
     _, relayed = transferred(stage, relay, text, sends=["--relay-only", *options])
     assert (relayed < text.stat().st_size) == compressed
+
+
+def test_direct_only_where_no_direct_path_is_found_sends_nothing_and_says_so_to_both(stage, relay, film):
+    sender = stage.send("--direct-only", film, relay=relay, transport="quic")
+    code = sender.wait_for("code")["code"]
+    receiver = stage.receive(code, stage.folder / "out", relay=relay, transport="tcp")
+    assert (receiver.end(), sender.end()) == (7, 7), (receiver.errors, sender.errors)
+    assert receiver.error["error"] == sender.error["error"] == "no_path"
+    assert_nothing_left(stage.folder / "out")

@@ -12,6 +12,8 @@ from tallow_protocol import (
     CodeReady,
     Connected,
     OfferReceived,
+    PathInUse,
+    PathLimit,
     ProtocolError,
     Receiver,
     Sender,
@@ -105,7 +107,7 @@ async def send(
 ) -> None:
     """Send `paths`; raises the typed error that ended it, StoppedError after a signal."""
     sender = Sender(paths, code=code, words=words, options=wiring.options)
-    with _Attention(sender.cancel, output) as attention:
+    with _Attention(sender.cancel, output, before_data=_before_data(wiring)) as attention:
         attention.wait(f"for {wiring.meeting_place}" if wiring.relays else "for the list of what is sent")
         async with sender:
             attention.entered()
@@ -143,7 +145,7 @@ async def receive(
             refused.append(reason)
             receiver.refuse(unattended=person is None)
 
-    with _Attention(receiver.cancel, output) as attention:
+    with _Attention(receiver.cancel, output, before_data=_before_data(wiring)) as attention:
         attention.wait(f"for {wiring.meeting_place if peer is None else peer}")
         try:
             async with receiver:
@@ -168,8 +170,9 @@ async def receive(
 class _Attention:
     """What goes on beside a session: ticks for the output, questions, signals. All of it ends with the scope."""
 
-    def __init__(self, cancel: Callable[[], None], output: Output) -> None:
+    def __init__(self, cancel: Callable[[], None], output: Output, *, before_data: str | None = None) -> None:
         self._cancel = cancel
+        self._before_data = before_data
         self._output = output
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -211,7 +214,9 @@ class _Attention:
     def show(self, event: Event) -> None:
         """Hand an event to the output, and note what it ended the wait for."""
         now = self._loop.time()
-        if isinstance(event, TransferStarted | TransferDone):
+        if isinstance(event, TransferStarted):
+            self.wait(self._before_data)
+        elif isinstance(event, PathInUse | TransferDone):
             self.wait(None)
         self._output.show(event, now)
         if isinstance(event, TransferProgress) and event.complete:
@@ -249,6 +254,11 @@ class _Attention:
             self._cancel()
         elif self._main is not None:
             self._main.cancel()
+
+
+def _before_data(wiring: Wiring) -> str | None:
+    """Return what may have to be waited for between the yes and the first data."""
+    return "for a direct path to the other side" if wiring.options.paths is PathLimit.DIRECT_ONLY else None
 
 
 async def _confirm(confirm: Callable[[bool], None], person: Person) -> None:

@@ -54,8 +54,8 @@ def send(
 ) -> None:
     """Send files and folders under a new code.
 
-    Prints the code and the line to run on the other side, then waits for it. Without a relay this machine
-    listens itself, and the other side must be able to reach the address in that line.
+    Prints the code and the line to run on the other side, then waits for it. Without a relay the other side finds
+    this machine by the code on one network, or is told its address by a second line.
     """
     from tallow_protocol import Code
 

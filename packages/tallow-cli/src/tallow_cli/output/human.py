@@ -223,9 +223,7 @@ class Screen:
     def _started(self, event: TransferStarted, now: float) -> None:
         self.say(f"{'Sending' if self._sending else 'Receiving'} {_amount(event.files, event.bytes)}.")
         if self._stderr.is_terminal and not self._quiet:
-            self._bar = ProgressBar(
-                event.bytes, self._carried[-1] if self._carried else self._connected_over, now
-            )
+            self._bar = ProgressBar(event.bytes, self._carried[-1] if self._carried else "", now)
 
     def _progress(self, event: TransferProgress, now: float) -> None:
         if self._bar is None:

@@ -57,8 +57,14 @@ class ProgressBar:
         percent = f"{int(share * 100):3d}%"
         amount = f"{sizes.size(self._bytes)} of {sizes.size(self.total)}"
         speed = self.rate(now)
-        if now - self._moved >= _STALLED_S and share < 1:
-            pace, left = "stalled", f"waiting {sizes.duration(now - self._moved)} for the other side"
+        still = now - self._moved
+        if self._bytes == 0 and share < 1:
+            pace, left = (
+                "",
+                f"waiting {sizes.duration(still)} for the first data" if still >= _STALLED_S else "",
+            )
+        elif still >= _STALLED_S and share < 1:
+            pace, left = "stalled", f"waiting {sizes.duration(still)} for the other side"
         else:
             pace = sizes.rate(speed)
             left = (
