@@ -121,6 +121,16 @@ def test_a_link_of_200_mbit_is_kept_full_and_its_queue_stays_bounded(round_trip_
     assert link.queue_most <= rate * round_trip_s + INITIAL_BYTES + BATCH + CHUNK
 
 
+def test_a_slow_start_is_not_held_back_by_the_window() -> None:
+    window, link = Window(limit_bytes=LIMIT), Link(0, 0.1e6, 0.2)
+    now = 0.0
+    for rate in (0.1e6, 0.4e6, 1.6e6, 6.4e6):
+        link.rate = rate
+        run(window, link, seconds=0.4, start=now)
+        now += 0.4
+        assert window.bytes >= INITIAL_BYTES
+
+
 def test_a_fast_long_link_grows_the_window_to_its_limit_and_no_further() -> None:
     window, _ = tuned(1e9, 0.1)
     assert window.bytes == LIMIT
@@ -156,6 +166,10 @@ def test_a_slow_link_does_not_hold_the_window_from_a_fast_one() -> None:
     window = Window(limit_bytes=LIMIT)
     slow, fast = Link(0, 1e6, 0.05), Link(1, 500e6, 0.001)
     delivered = run(window, slow, fast, seconds=5)
+    assert delivered[1] >= 0.9 * 500e6 * 5
+    run(window, slow, fast, seconds=5, start=5)
+    slow.queue_most = 0.0
+    delivered = run(window, slow, fast, seconds=5, start=10)
     assert delivered[1] >= 0.9 * 500e6 * 5
     assert slow.queue_most <= 2.5 * MIB
     assert delivered[0] >= 0.5 * 1e6 * 5
@@ -236,7 +250,8 @@ def test_a_tuning_differs_when_a_choice_changes_by_half(
 
 def test_a_measure_that_swings_changes_nothing_and_one_that_stays_does() -> None:
     steady = Steady()
-    assert [steady.look(value, now) for now, value in ((0.0, 10), (0.5, 100), (0.9, 90))] == [10, 100, 90]
+    assert [steady.look(value, now) for now, value in ((0.0, 10), (0.5, 100), (0.9, 90))] == [None] * 3
+    assert steady.look(90, 1.0) == 90
     swings = [steady.look(200 if step % 2 else 95, 1.0 + step / 4) for step in range(21)]
     assert set(swings) == {90}
     assert [steady.look(200, now) for now in (6.0, 6.9, 7.0)] == [90, 90, 200]

@@ -354,14 +354,12 @@ class SendPipeline:
 
     def tuning(self, now: float) -> Tuning | None:
         """Return what the window chose, None before anything was acknowledged."""
-        rate, link_rate = self.window.rate_bytes_per_s, self._link_rate(now)
-        round_trip_s = self.window.round_trip_s
-        if rate is None or link_rate is None or round_trip_s is None:
+        rate, round_trip_s = self.window.rate_bytes_per_s, self.window.round_trip_s
+        if rate is None or round_trip_s is None:
             return None
-        chunk_bytes = self._chunks.chunk_size(FILE_SIZE_MAX, link_rate)
-        return Tuning(
-            int(self._steady_window.look(self.window.bytes, now)), chunk_bytes, int(rate), round_trip_s
-        )
+        window_bytes = self._steady_window.look(self.window.bytes, now) or self.window.bytes
+        chunk_bytes = self._chunks.chunk_size(FILE_SIZE_MAX, self._link_rate(now))
+        return Tuning(int(window_bytes), chunk_bytes, int(rate), round_trip_s)
 
     def _link_rate(self, now: float) -> float | None:
         """Return the rate of one link by which files are cut, without the noise of single acknowledgements."""

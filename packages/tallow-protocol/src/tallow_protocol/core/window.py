@@ -30,6 +30,11 @@ STEADY_S = 1.0
 CHANGE = 1.5
 """What a chooser calls a change: by half or more."""
 
+GROWING_S = 3.0
+GROWING_ROUND_TRIPS = 10
+"""So long a link keeps the first size at least: TCP's slow start doubles what is on its way each round trip, and a window
+of twice the rate that it allowed would be the brake (at 200 ms it was 1.6 MB where 5 MB were wanted)."""
+
 RATE_SAMPLES = 16
 """Batches: 32 MiB at least, which outlasts the stall of a disk."""
 
@@ -63,19 +68,21 @@ class Tuning:
 class Steady:
     """A measured value that changes only once it has differed by half or more for a second. Pure.
 
-    In the first second it follows: the first acknowledgements say little.
+    In the first second nothing holds: the first acknowledgements say little.
     """
 
     def __init__(self) -> None:
         self._value: float | None = None
-        self._begun_at = 0.0
+        self._begun_at: float | None = None
         self._other_since: float | None = None
 
-    def look(self, value: float, now: float) -> float:
-        """Take what is measured now; return what holds."""
+    def look(self, value: float, now: float) -> float | None:
+        """Take what is measured now; return what holds, None in the first second."""
+        if self._begun_at is None:
+            self._begun_at = now
+        if now - self._begun_at < STEADY_S:
+            return None
         if self._value is None:
-            self._value, self._begun_at = value, now
-        elif now - self._begun_at < STEADY_S:
             self._value = value
         elif max(value, self._value) < CHANGE * min(value, self._value):
             self._other_since = None
@@ -90,6 +97,8 @@ class Steady:
 class _Path:
     """One link, as measured."""
 
+    floor: float
+    begun_at: float
     in_flight: int = 0
     delivered: int = 0
     delivered_at: float = 0.0
@@ -100,9 +109,9 @@ class _Path:
 
     @property
     def target(self) -> float:
-        """Return the bytes worth having on their way here; meaningful once something was acknowledged."""
-        delayed = self.rate * self.shortest_s
-        return max(2 * delayed, delayed + min(self.rate * SLACK_S, SLACK_BYTES))
+        """Return the bytes worth having on their way here."""
+        delayed = self.rate * self.shortest_s if self.rates else 0.0
+        return max(2 * delayed, delayed + min(self.rate * SLACK_S, SLACK_BYTES), self.floor)
 
 
 class Window:
@@ -135,20 +144,21 @@ class Window:
             return True
         if path.in_flight == self.in_flight_bytes and len(self._in_use()) == 1:
             return True
-        share = path.target if path.rates else self._initial / max(len(self._in_use()), 1)
-        return path.in_flight + size_bytes <= max(share, 2 * size_bytes)
+        return path.in_flight + size_bytes <= max(path.target, 2 * size_bytes)
 
     def sent(self, link: int, size_bytes: int, now: float) -> Mark:
         """Count bytes as on their way; return the mark that `acknowledged` wants back."""
         path = self._paths.get(link)
         if path is None:
-            path = self._paths[link] = _Path()
+            path = self._paths[link] = _Path(self._initial, now)
         if path.in_flight == 0:
             path.delivered_at = now  # an idle pause is nobody's rate
         path.in_flight += size_bytes
         path.used_at = now
         self.in_flight_bytes += size_bytes
-        self._last_used = link
+        if link != self._last_used:
+            self._last_used = link
+            self._adapt()
         return Mark(now, path.delivered, path.delivered_at)
 
     def resized(self, link: int, change_bytes: int) -> None:
@@ -173,6 +183,8 @@ class Window:
         path.shortest_s = min(path.shortest_s, max(now - mark.sent_at, 1e-6))
         path.rates.append((path.delivered - mark.delivered) / max(now - mark.delivered_at, 1e-6))
         path.rate = max(path.rates)
+        if now - path.begun_at >= max(GROWING_S, GROWING_ROUND_TRIPS * path.shortest_s):
+            path.floor = 0.0
         self._adapt()
 
     def _in_use(self) -> list[_Path]:
@@ -180,11 +192,7 @@ class Window:
         return [path for link, path in self._paths.items() if path.in_flight > 0 or link == self._last_used]
 
     def _adapt(self) -> None:
-        paths = self._in_use()
-        if not paths or not any(path.rates for path in paths):
-            self.bytes = max(self._initial, self._floor)
-            return
-        target = sum(path.target if path.rates else self._initial / len(paths) for path in paths)
+        target = sum(path.target for path in self._in_use()) or self._initial
         self.bytes = int(min(max(target, self._floor), self.limit_bytes))
 
     @property
