@@ -149,6 +149,14 @@ def test_quic_listens_later_where_no_direct_connection_came():
     assert listens(keeping.look(sight(), NOW + 10)) == []
 
 
+def test_who_learns_that_the_other_side_allows_the_relay_alone_listens_no_more():
+    keeping = Keeping(RELAYED)
+    keeping.look(sight(), NOW)
+    alone = sight(allowed=PathLimit.RELAY_ONLY)
+    assert listens(keeping.look(alone, NOW + 1)) == [Listen(tcp=False, quic=False)]
+    assert listens(keeping.look(alone, NOW + 2)) == []
+
+
 def test_quic_does_not_listen_where_a_direct_connection_stands_or_it_is_not_wanted():
     for situation, seen in ((RELAYED, sight(direct=1)), (replace(RELAYED, quic=False), sight())):
         keeping = Keeping(situation)

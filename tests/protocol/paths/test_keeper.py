@@ -202,6 +202,20 @@ async def test_with_the_relay_alone_nothing_is_offered_nothing_tried_and_nobody_
     assert stranger.got == []
 
 
+async def test_a_listener_closes_when_the_other_side_says_that_it_allows_the_relay_alone(tmp_path):
+    async with meeting(tmp_path) as (met, running):
+        met.keep(Side.A)
+        port = await met.port_of(Side.A)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        met.say(Side.B, limit=PathLimit.RELAY_ONLY)
+        assert await ended(reader) == b""
+        writer.close()
+        with pytest.raises(OSError):
+            socket.create_connection(("127.0.0.1", port), 5)
+        met.accept()
+        await running
+
+
 async def test_nine_silent_strangers_are_one_too_many_and_none_is_answered(tmp_path, monkeypatch):
     monkeypatch.setattr("tallow_protocol.aio.doors.ATTACH_WAIT_S", 0.5)
     async with meeting(tmp_path) as (met, _):

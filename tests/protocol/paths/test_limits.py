@@ -67,14 +67,6 @@ def test_with_the_relay_alone_neither_side_listens_or_goes_direct(stage, between
     assert {path for path, _ in paths_of(sender) + paths_of(receiver)} == {"relay-tcp"}
 
 
-@pytest.mark.skipif(not Path("/proc/self/net/tcp").exists(), reason="asks Linux which sockets listen")
-def test_a_side_listens_where_a_direct_path_is_allowed_until_it_ends(stage, between, source, tmp_path):
-    relay = stage.relay()
-    sender, receiver = started(stage, relay, source(8), tmp_path / "out")
-    receiver.wait_for("path", path="direct-tcp")
-    finished(sender, receiver, tmp_path)
-
-
 @pytest.mark.parametrize("limited", ["sender", "receiver"])
 def test_one_side_that_allows_the_relay_alone_is_enough(stage, source, tmp_path, limited):
     words = {f"{limited}_words": ("--relay-only",)}

@@ -94,6 +94,7 @@ class DirectDoor:
         """Stop listening and drop who has not attached."""
         for listener in self._listeners.values():
             await listener.close()
+        self._listeners.clear()
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

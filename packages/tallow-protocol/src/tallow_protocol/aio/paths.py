@@ -74,6 +74,15 @@ class Allowed:
     listen_host: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where to dial; `host` is a literal address, with its zone where it has one."""
+
+    kind: CandidateKind
+    host: str
+    port: int
+
+
 def own_interfaces() -> tuple[IpInterface, ...]:
     """Return this machine's addresses with their networks, those of containers and tunnels left out."""
     from tallow_net.interfaces import own_networks
@@ -119,7 +128,7 @@ class PathKeeper:
         self._own: Sequence[IpInterface] = ()
         self._candidates: tuple[Candidate, ...] = ()
         self._judged: Paths | None = None
-        self._good: Candidate | None = None
+        self._good: _Place | None = None
         self._spare_numbers: list[int] = []
         self._open: dict[Link, Step] = {}
         self._accepted: dict[Link, float] = {}
@@ -300,20 +309,20 @@ class PathKeeper:
         """Open a direct connection to the first of the peer's places that answers an Attach."""
         if self._met.path.direct:
             address, port = self._relay_or_sender()
-            places: Sequence[Candidate] = (Candidate(CandidateKind.TCP, address.packed, port),)
+            places: Sequence[_Place] = (_Place(CandidateKind.TCP, str(address), port),)
         elif step.further and self._good is not None:
             places = (self._good,)
         else:
-            places = self._candidates
+            places = [_Place(c.kind, str(c.ip), c.port) for c in self._candidates]
         with self._number() as number:
             async with asyncio.timeout(ATTACH_WAIT_S):
                 return await self._race(places, number)
 
-    async def _race(self, places: Sequence[Candidate], number: int) -> Link:
+    async def _race(self, places: Sequence[_Place], number: int) -> Link:
         """Try all of `places` under one number, one a little after the other; keep the first that attaches."""
         links: list[Link] = []
 
-        async def attempt(place: Candidate, wait_s: float) -> None:
+        async def attempt(place: _Place, wait_s: float) -> None:
             await asyncio.sleep(wait_s)
             frames = await self._reach(place)
             try:
@@ -348,14 +357,14 @@ class PathKeeper:
                 raise outcome
         raise AttachError("no place that the other side offered answered")
 
-    async def _reach(self, place: Candidate) -> FrameStream:
+    async def _reach(self, place: _Place) -> FrameStream:
         """Return a connection to `place` on which nothing was said."""
         from tallow_net.transport.negotiate import connect_direct
 
         if place.kind is CandidateKind.QUIC:
             await asyncio.to_thread(_import_quic)
         transport = await connect_direct(
-            str(place.ip), place.port, choice=_CHOICES[place.kind], timeout_s=ATTACH_WAIT_S
+            place.host, place.port, choice=_CHOICES[place.kind], timeout_s=ATTACH_WAIT_S
         )
         return FrameStream(transport, limit=ATTACH_BYTES)
 
@@ -386,7 +395,8 @@ class PathKeeper:
         link = session.opened_link(
             opener, ack, self._clock(), path=path, dedicated=frames.transport.kind is TransportKind.TCP
         )
-        give(link)
+        with self._lost_on_error(link):
+            give(link)
         return link
 
     async def _answer(self, frames: FrameStream, attach: bytes | None, path: PathKind) -> Link:
@@ -401,17 +411,24 @@ class PathKeeper:
             path=path,
             dedicated=frames.transport.kind is TransportKind.TCP,
         )
-        try:
-            async with asyncio.timeout(ATTACH_WAIT_S):
-                await frames.write(ack)
-            self._ready(frames)(link)
-        except BaseException as error:
-            session.lost(link, self._clock())
-            self._shell.poke()
-            if isinstance(error, TimeoutError):
+        with self._lost_on_error(link):
+            try:
+                async with asyncio.timeout(ATTACH_WAIT_S):
+                    await frames.write(ack)
+            except TimeoutError:
                 raise AttachError("a connection took no answer to its Attach") from None
-            raise
+            self._ready(frames)(link)
         return link
+
+    @contextlib.contextmanager
+    def _lost_on_error(self, link: Link) -> Iterator[None]:
+        """Leave no link in the session whose connection the shell did not get."""
+        try:
+            yield
+        except BaseException:
+            self._session.lost(link, self._clock())
+            self._shell.poke()
+            raise
 
     def _ready(self, frames: FrameStream) -> Callable[[Link], None]:
         """Return what gives a link to the shell. Raises AttachError where the peer spoke out of turn."""
@@ -430,6 +447,9 @@ class PathKeeper:
 
     async def _listen(self, step: Listen) -> None:
         """Listen as `step` says, then tell the peer of everything that listens."""
+        if not step.any:
+            await self._door.close()
+            return
         await self._door.open(tcp=step.tcp, quic=step.quic)
         await self._know_interfaces()
         if self._session.over:

@@ -114,10 +114,15 @@ class Dial:
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Listen with TCP, QUIC or both, and tell the peer of all that listens."""
+    """Listen with TCP, QUIC or both, and tell the peer of all that listens; with neither: listen no more."""
 
     tcp: bool
     quic: bool
+
+    @property
+    def any(self) -> bool:
+        """Return whether anything listens."""
+        return self.tcp or self.quic
 
 
 Step = UseToken | Dial | Listen
@@ -272,6 +277,9 @@ class Keeping:
 
     def _listen(self, sight: Sight, now: float) -> Iterator[Listen]:
         if not self.offers(sight):
+            if self._listening.any and sight.allowed is PathLimit.RELAY_ONLY:
+                self._listening = Listen(tcp=False, quic=False)
+                yield self._listening
             return
         mine = self._situation
         wanted = Listen(tcp=mine.tcp, quic=mine.quic and not mine.tcp)
