@@ -42,11 +42,16 @@ def test_nothing_is_decided_in_the_first_second() -> None:
     assert choice.look(LOSSY, 11.0) == CONNECTIONS_MAX
 
 
-def test_a_long_path_is_watched_for_ten_round_trips() -> None:
+def test_a_long_path_gets_its_second_at_once_and_more_after_five_round_trips() -> None:
     choice, sample = SpreadChoice(), PathSample(0.3, 2e6, 0.01)
-    choice.look(sample, 0.0)
-    assert choice.look(sample, 2.9) == 1
-    assert choice.look(sample, 3.0) == CONNECTIONS_MAX
+    assert choice.look(sample, 0.0) == 2
+    assert choice.look(sample, 1.4) == 2
+    assert choice.look(sample, 1.5) == CONNECTIONS_MAX
+
+
+def test_a_round_trip_that_the_kernel_does_not_vouch_for_is_watched_first() -> None:
+    choice = SpreadChoice()
+    assert choice.look(PathSample(0.3, 2e6), 0.0) == 1
 
 
 def test_a_network_of_our_own_gets_one_connection_whatever_is_measured() -> None:

@@ -27,7 +27,7 @@ WATCH_S = 1.0
 RISE_S = 2.0
 """Between two rises: the last one must have had time to show in the loss."""
 
-SETTLED_ROUND_TRIPS = 10
+SETTLED_ROUND_TRIPS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,9 @@ def connections_worth(sample: PathSample) -> int:
 class SpreadChoice:
     """How many connections to have on one path; it only rises. Another path begins with another choice.
 
+    A long path gets its second at once: its length is known from the first look, and two grow twice as fast through
+    their slow start. Loss is watched for first.
+
     Pure; `now` is monotonic seconds. The sender looks now and then while data moves.
     """
 
@@ -77,8 +80,11 @@ class SpreadChoice:
         """Return how many connections there should be; `lan` says that the peer is on a network of our own."""
         if self._since is None:
             self._since = now
-        watched = now - self._since
-        if lan or watched < max(WATCH_S, SETTLED_ROUND_TRIPS * sample.round_trip_s):
+        if lan:
+            return self.connections
+        if now - self._since < max(WATCH_S, SETTLED_ROUND_TRIPS * sample.round_trip_s):
+            if sample.round_trip_s >= LONGER_S and sample.lost_share is not None:
+                self.connections = max(self.connections, 2)
             return self.connections
         if self._risen_at is not None and now - self._risen_at < RISE_S:
             return self.connections
