@@ -65,7 +65,7 @@ def play_sender(descriptors: list[int], bytes_per_s: float) -> None:
 
 
 def play_receiver(descriptors: list[int], seconds: float) -> None:
-    """Read from all sockets; say "begin" after the warm-up, then the bytes of each within the seconds."""
+    """Say "ready", read from all sockets, say "begin" after the warm-up, then the bytes of each within the seconds."""
     buffer = memoryview(bytearray(MIB))
     counts = [0] * len(descriptors)
     selector = selectors.DefaultSelector()
@@ -77,6 +77,9 @@ def play_receiver(descriptors: list[int], seconds: float) -> None:
             for key, _ in selector.select(timeout=0.1):
                 counts[key.data] += key.fileobj.recv_into(buffer)  # type: ignore[union-attr]
 
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    selector.select()
     read_until(time.monotonic() + WARM_UP_S)
     sys.stdout.write("begin\n")
     sys.stdout.flush()
@@ -128,11 +131,19 @@ async def sending(senders: list[socket.socket], rate: float = 0.0) -> AsyncItera
         await child.communicate()
 
 
+async def receiving(receivers: list[socket.socket], seconds: float) -> asyncio.subprocess.Process:
+    """Start the receiver, and wait until it reads: what comes before would find small windows."""
+    child = await role("receive", receivers, "--seconds", str(seconds))
+    assert child.stdout is not None
+    await child.stdout.readline()
+    return child
+
+
 async def flow(
     senders: list[socket.socket], receivers: list[socket.socket], pid: int | None, seconds: float
 ) -> Flow:
+    child = await receiving(receivers, seconds)
     async with sending(senders):
-        child = await role("receive", receivers, "--seconds", str(seconds))
         assert child.stdout is not None
         await child.stdout.readline()
         cpu = cpu_seconds(pid) if pid else 0.0
@@ -252,11 +263,12 @@ async def measure_delay(options: argparse.Namespace) -> None:
             full = (await flow(senders, receivers, pid, options.seconds)).mb_per_s
         async with rooms(port, 1) as ((one,), (other,)):
             quiet = await round_trips(one, other)
-            async with rooms(port, 10) as (senders, receivers), sending(senders, LOAD * full * 1e6):
-                child = await role("receive", receivers, "--seconds", "60")
-                assert child.stdout is not None
-                await child.stdout.readline()
-                loaded = await round_trips(one, other)
+            async with rooms(port, 10) as (senders, receivers):
+                child = await receiving(receivers, 60)
+                async with sending(senders, LOAD * full * 1e6):
+                    assert child.stdout is not None
+                    await child.stdout.readline()
+                    loaded = await round_trips(one, other)
                 child.kill()
                 await child.communicate()
     for name, values in (("without load", quiet), (f"beside ten rooms at {LOAD:.0%} load", loaded)):
