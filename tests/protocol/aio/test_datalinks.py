@@ -158,3 +158,17 @@ async def test_a_cancelled_run_leaves_no_thread(source: Path, tmp_path: Path) ->
     with pytest.raises(asyncio.CancelledError):
         await running
     assert data_threads().taken == 0
+
+
+async def test_a_thread_that_rests_has_told_all_that_it_did(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing is told for its amount or its slowness here, and a ping often follows the last record in the queue.
+    monkeypatch.setattr(datalinks, "TOLD_BYTES", 2**40)
+    monkeypatch.setattr(datalinks, "SLOW_S", 1e9)
+    monkeypatch.setattr(session_module, "PATH_PING_S", 0.001)
+    shells = Shells(source, tmp_path / "out", window_bytes=1024 * 1024)
+    shells.attach(Side.A)
+    async with asyncio.timeout(20):
+        await shells.run()
+    assert_arrived(shells, source, tmp_path / "out")

@@ -38,6 +38,9 @@ __all__ = ["DataLink", "data_link"]
 TOLD_BYTES = 1024 * 1024
 """A busy thread tells the loop after so many bytes: each turn of the loop costs what a few chunks cost."""
 
+SLOW_S = 0.002
+"""A record that took longer than this to move is told at once: the next one may take as long."""
+
 AHEAD_BYTES = 3 * 1024 * 1024
 """Planned and not yet sent: the thread has work while the loop takes a turn, and a better path waits for little."""
 
@@ -131,12 +134,13 @@ class DataLink(ABC):
     def _work(self) -> None:
         """Move the bulk until the end of the stream, or of the work."""
 
-    def _done(self, job: Job, size_bytes: int, *, tell: bool) -> None:
-        """Hand a job back; the loop is woken for it now, or once enough has come together."""
+    def _done(self, job: Job, size_bytes: int, since: float) -> None:
+        """Hand a job back; the loop is woken for it now where it moved slowly, or once enough has come together."""
         self._untold += size_bytes
         with self._guard:
             self._ready.append(job)
-        if tell or self._untold >= TOLD_BYTES:
+        slow = self._clock() - since > SLOW_S
+        if slow or job.error is not None or self._untold >= TOLD_BYTES:
             self._wake_loop()
 
     def _wake_loop(self) -> None:
@@ -235,6 +239,8 @@ class _SendingLink(DataLink):
             self._send_urgent()
             if isinstance(item, tuple):
                 self._send_record(*item)
+            if self._queue.empty():
+                self._wake_loop()
 
     def _send_urgent(self) -> None:
         while self._urgent and not self.link.lost:
@@ -244,15 +250,16 @@ class _SendingLink(DataLink):
     def _send_record(self, job: Job, buffer: bytearray) -> None:
         if self.link.lost:
             return
+        since = self._clock()
         view = memoryview(buffer)
         job.run()  # without the lock: each link fills its own records
         size_bytes = 0
         if job.error is None:
             size_bytes = job.result.frame_bytes
-            frame = self._session.bulk_frame(self.link, job.result, view, self._clock())
+            frame = self._session.bulk_frame(self.link, job.result, view, since)
             if frame is not None:
                 self._stream.send(frame)
-        self._done(job, size_bytes, tell=self._queue.empty())
+        self._done(job, size_bytes, since)
 
     # -- the loop ------------------------------------------------------------------------------------------
 
@@ -331,6 +338,7 @@ class _ReceivingLink(DataLink):
             if self._ready and not stream.arrived():
                 self._wake_loop()
             link.hearing = True
+            since = self._clock()
             if not stream.receive(header, self._heard):
                 return
             length_header = bytes(header)
@@ -341,7 +349,7 @@ class _ReceivingLink(DataLink):
             job = self._session.incoming(link, body, length_header)
             with self._lock:
                 job.run()
-            self._done(job, len(body), tell=job.error is not None)
+            self._done(job, len(body), since)
 
     def _heard(self) -> None:
         self.link.last_received = self._clock()
