@@ -23,7 +23,7 @@ from pathlib import Path
 TALLOW = Path(sys.executable).with_name("tallow")
 ROUNDS = 10
 FILES = 50_000
-ANNOUNCED_S = 1.0
+ANNOUNCED_S = 2.0
 LIMITS_MS = {
     "version": 60,
     "code for 1 KiB": 150,

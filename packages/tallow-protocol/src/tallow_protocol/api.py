@@ -414,7 +414,7 @@ class Sender(_Transfer):
                 if options.lan:
                     self._announcer = Announcer(code, listener, self._emit)
                 if quic:
-                    behind.append(asyncio.create_task(_serve_quic(listener)))
+                    behind.append(asyncio.create_task(_serve_quic(listener, self._announcer)))
                 await self._serve(route)
             finally:
                 await _ended(behind)
@@ -650,8 +650,8 @@ def _load_session() -> None:
     import tallow_protocol.core.session  # noqa: F401 - loaded, not used here
 
 
-async def _serve_quic(listener: Listener) -> None:
-    """Answer over QUIC on the port that is bound already."""
+async def _serve_quic(listener: Listener, announcer: Announcer | None) -> None:
+    """Answer over QUIC on the port that is bound already, once others can find it."""
     from tallow_net.transport.certificates import generate_certificate
 
     def prepared() -> Certificate:
@@ -659,4 +659,6 @@ async def _serve_quic(listener: Listener) -> None:
 
         return generate_certificate()
 
+    if announcer is not None:
+        await announcer.settled.wait()
     listener.serve_quic(await asyncio.to_thread(prepared))

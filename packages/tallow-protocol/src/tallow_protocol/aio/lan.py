@@ -27,7 +27,7 @@ from tallow_protocol.events import Warned, WrongCode
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from tallow_net.discovery import Search
+    from tallow_net.discovery import Announcement, Search
     from tallow_net.interfaces import Network
     from tallow_net.transport.interface import TransportChoice
     from tallow_net.transport.listener import Listener
@@ -83,26 +83,35 @@ class Announcer:
         self._listener = listener
         self._on_event = on_event
         self._over = asyncio.Event()
+        self.settled = asyncio.Event()
+        """Set once the announcement is out, or will not be: what else is to be loaded may have the processor now."""
         self._task = asyncio.create_task(self._run(), name="tallow-announce")
 
     async def _run(self) -> None:
+        try:
+            announcement = await self._announced()
+        finally:
+            self.settled.set()
+        if announcement is not None:
+            try:
+                await self._over.wait()
+            finally:
+                await announcement.close()
+
+    async def _announced(self) -> Announcement | None:
         from tallow_net.discovery import announce
         from tallow_net.interfaces import own_networks
 
         bound = [host for host, _port in self._listener.addresses]
         hosts = hosts_to_announce(bound, await asyncio.to_thread(own_networks))
         if not hosts:
-            return
+            return None
         try:
             await asyncio.to_thread(_import_zeroconf)
-            announcement = await announce(self._name, self._listener.port, hosts=hosts)
+            return await announce(self._name, self._listener.port, hosts=hosts)
         except DiscoveryUnavailableError as error:
             self._on_event(Warned(PeerText(f"The code alone does not lead to this sender: {error}")))
-            return
-        try:
-            await self._over.wait()
-        finally:
-            await announcement.close()
+            return None
 
     def stop(self) -> None:
         """Say goodbye, in the background."""
