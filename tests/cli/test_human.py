@@ -142,8 +142,8 @@ def test_a_change_of_path_is_said_once_and_the_bar_goes_on_below_it():
     screen.show(PathInUse(PathKind.DIRECT_TCP, plain=True, connections=2), 1.02)
     screen.show(TransferProgress(200_000_000, 400_000_000, 0, 1), 1.03)
     shown = err.getvalue()
-    assert shown.count("The data goes directly over TCP, on 2 connections now.\n") == 1
-    last = shown.rpartition("now.\n")[2]
+    assert shown.count("The data goes directly over TCP now, on 2 connections.\n") == 1
+    last = shown.rpartition("connections.\n")[2]
     assert "direct-tcp x2 194 MB/s" in last
     screen.show(TransferDone(1, 400_000_000, 2.0), 2.0)
     assert err.getvalue().endswith("200 MB/s, relay-quic, then direct-tcp. All verified.\n")

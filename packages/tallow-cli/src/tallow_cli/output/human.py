@@ -28,7 +28,7 @@ from tallow_cli.output.progress import ProgressBar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tallow_protocol import Event
+    from tallow_protocol import Event, PathKind
 
     from tallow_cli.errors import Failure
     from tallow_cli.output.interface import ReceiveLine, Sink
@@ -74,7 +74,7 @@ class Screen:
         self._bold = (
             stderr.is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         )
-        self._route = ""
+        self._said: tuple[PathKind, int] | None = None
         self._relay_away = False
         self._connected_over = ""
         self._carried: list[str] = []
@@ -169,18 +169,18 @@ class Screen:
         self._stderr.line(line)
 
     def _connected(self, event: Connected, _now: float) -> None:
-        self._route = routes.words(event.path)
+        way = routes.way(event.path)
+        self._said = event.path, 1
         self._connected_over = event.path.value
-        self.say(f"Connected {self._route}, sealed from end to end.")
+        self.say(f"Connected {way}, sealed from end to end.")
 
     def _path_in_use(self, event: PathInUse, _now: float) -> None:
         self._carried.append(event.path.value)
         if self._bar is not None:
             self._bar.path = routes.label(event.path, event.connections)
-        route = routes.words(event.path, event.connections)
-        if route != self._route:
-            self._route = route
-            self.say(f"The data goes {route} now.")
+        if self._said != (event.path, event.connections):
+            self._said = event.path, event.connections
+            self.say(routes.change(event.path, event.connections))
             self._next_draw = float("-inf")
 
     def _identified(self, event: PeerIdentified, _now: float) -> None:

@@ -11,14 +11,18 @@ if TYPE_CHECKING:
 
     from tallow_protocol import PathKind
 
-__all__ = ["journey", "label", "words"]
+__all__ = ["change", "journey", "label", "way"]
 
 
-def words(path: PathKind, connections: int = 1) -> str:
-    """Return "directly over TCP", "through the relay over QUIC", with ", on 2 connections" where there are more."""
-    way = "directly" if path.direct else "through the relay"
+def way(path: PathKind) -> str:
+    """Return "directly over TCP" or "through the relay over QUIC"."""
+    return f"{'directly' if path.direct else 'through the relay'} over {path.transport.upper()}"
+
+
+def change(path: PathKind, connections: int) -> str:
+    """Return the sentence for a change: "The data goes directly over TCP now, on 2 connections."."""
     spread = f", on {sizes.count(connections, 'connection')}" if connections > 1 else ""
-    return f"{way} over {path.transport.upper()}{spread}"
+    return f"The data goes {way(path)} now{spread}."
 
 
 def label(path: PathKind, connections: int = 1) -> str:
