@@ -76,14 +76,11 @@ class Scene:
         self.relay_host, self.a, self.b = (net.namespace(name) for name in ("relay", "a", "b"))
         self.relay_host.ip("addr", "add", "10.77.0.1/32", "dev", "lo")
 
-    async def wire(self, peer, subnet, rate="100mbit"):
-        """Join a peer and the relay's machine by a wire of this rate each way."""
+    async def wire(self, peer, subnet):
+        """Join a peer and the relay's machine by a wire of a limited rate each way."""
         ends = (self.relay_host, f"10.77.{subnet}.1/24"), (peer, f"10.77.{subnet}.2/24")
         for (namespace, _), device in zip(ends, self.net.wire(*ends), strict=True):
-            limit = ("rate", rate, "burst", "256kb", "latency", "100ms")
-            done = await namespace.run("tc", "qdisc", "add", "dev", device, "root", "tbf", *limit)
-            if done.code != 0:
-                pytest.skip(f"no rate limit in this kernel: {done.err}")
+            await limited(namespace, device)
         peer.ip("route", "add", "10.77.0.1/32", "via", f"10.77.{subnet}.1")
 
     async def start_relay(self):
@@ -109,6 +106,14 @@ class Scene:
         codes = await receiver.end(), await sender.end()
         assert codes == (0, 0), (sender.events[-3:], receiver.events[-3:])
         assert (self.folder / "out" / "big").read_bytes() == self.source.read_bytes()
+
+
+async def limited(namespace, device):
+    """Send at most 100 Mbit/s through a device."""
+    limit = ("rate", "100mbit", "burst", "256kb", "latency", "100ms")
+    done = await namespace.run("tc", "qdisc", "add", "dev", device, "root", "tbf", *limit)
+    if done.code != 0:
+        pytest.skip(f"no rate limit in this kernel: {done.err}")
 
 
 @contextlib.asynccontextmanager
@@ -148,6 +153,21 @@ async def test_a_transfer_moves_from_the_relay_to_a_direct_path_and_back_when_th
         assert 0 < moved_at < back_at < 192 * MIB
         for side in (sender, receiver):
             assert in_order(side.paths(), RELAY_TCP, DIRECT_TCP, RELAY_TCP), side.paths()
+
+
+async def test_a_direct_link_whose_device_is_switched_off_loses_nothing(tmp_path):
+    async with scene(tmp_path) as made:
+        ends = (made.a, "10.78.0.1/24"), (made.b, "10.78.0.2/24")
+        device, _ = made.net.wire(*ends)
+        await limited(made.a, device)
+        sender, receiver = await made.transfer(96)
+        await receiver.wait_for("path", **DIRECT_TCP)
+        made.a.down(device)
+        await receiver.wait_for("path", **RELAY_TCP)
+        at = (await receiver.wait_for("progress"))["bytes"]
+        await made.arrived(sender, receiver)
+        assert at < 96 * MIB
+        assert in_order(sender.paths(), DIRECT_TCP, RELAY_TCP), sender.paths()
 
 
 async def test_a_transfer_that_moved_to_a_direct_path_goes_on_when_the_relay_is_killed(tmp_path):

@@ -14,7 +14,9 @@ from types import SimpleNamespace
 import pytest
 from tallow_net import ConnectionLostError, FrameStream, Side
 from tallow_net.paths.candidates import Candidate, CandidateKind
+from tallow_net.transport.certificates import generate_certificate
 from tallow_net.transport.interface import TransportChoice
+from tallow_net.transport.listener import listen
 from tallow_protocol.aio import paths as keeping_shell
 from tallow_protocol.aio.paths import Allowed, PathKeeper
 from tallow_protocol.aio.routes import Met
@@ -173,6 +175,27 @@ async def test_a_candidate_is_sent_an_attach_and_nothing_else(tmp_path, side, an
     for got in stranger.got:
         assert len(got) == ATTACH_FRAME_BYTES
         assert got[:5] == b"\0\0\0\x51\x01"
+
+
+@pytest.mark.parametrize("answer", [b"", ACK_SHAPED])
+async def test_a_candidate_over_quic_is_sent_an_attach_and_nothing_else(tmp_path, answer):
+    quic = Allowed(transport=TransportChoice.QUIC, listen_host="127.0.0.1")
+    stranger = await listen("127.0.0.1", 0, tcp=None, quic=True, certificate=generate_certificate())
+    async with meeting(tmp_path) as (met, running), stranger:
+        met.keep(Side.A, allowed=quic)
+        met.say(Side.B, Candidate(CandidateKind.QUIC, LOOPBACK, stranger.port))
+        async with await stranger.accept() as transport:
+            frames = FrameStream(transport, limit=4096)
+            attach = await frames.read()
+            await transport.send(answer or b"\0")
+            met.accept()
+            await running
+            await met.keepers[Side.A].close()
+            with contextlib.suppress(ConnectionLostError):
+                assert await frames.read() is None
+        assert attach[:1] == b"\x01"
+        assert len(attach) == ATTACH_BYTES
+        assert met.out.joinpath("big").read_bytes() == met.source.read_bytes()
 
 
 async def test_an_address_that_must_not_be_tried_is_not_even_dialled(tmp_path):
