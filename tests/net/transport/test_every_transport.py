@@ -5,7 +5,7 @@ import sys
 import pytest
 from tallow_net.testing import TRANSPORT_CHECKS
 
-from tests.net.transport.pairs import PAIRS, plain_tcp, quic, tls
+from tests.net.transport.pairs import PAIRS, QUIC_PAIRS, plain_tcp, tls
 
 
 @pytest.mark.parametrize("check", TRANSPORT_CHECKS, ids=lambda check: check.__name__)
@@ -16,7 +16,7 @@ async def test_on_asyncio(make_pair, check):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="uvloop does not exist for Windows")
 @pytest.mark.parametrize("check", TRANSPORT_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("make_pair", [plain_tcp, tls, quic], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make_pair", [plain_tcp, tls, *QUIC_PAIRS], ids=lambda make: make.__name__)
 def test_on_uvloop(make_pair, check):
     uvloop = pytest.importorskip("uvloop")
     uvloop.run(check(make_pair))

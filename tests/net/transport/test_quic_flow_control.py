@@ -11,9 +11,10 @@ from tallow_net.errors import ConnectionLostError
 from tallow_net.transport.interface import TransportKind
 from tallow_net.transport.listener import listen
 from tallow_net.transport.quic import QuicTransport
-from tallow_net.transport.quic_engine import STREAM, Engine, client_configuration, server_configuration
+from tallow_net.transport.quic_aioquic import STREAM, Engine, client_configuration, server_configuration
+from tallow_net.transport.quic_engine import QuicEngineChoice, use_quic_engine
 
-from tests.net.transport.pairs import certificate
+from tests.net.transport.pairs import ENGINES, certificate
 
 WINDOW = 64 * 1024
 CLIENT, SERVER = ("192.0.2.1", 1), ("192.0.2.2", 2)
@@ -142,23 +143,29 @@ def test_the_server_knows_the_stream_before_a_byte_was_sent():
     assert wire.received[wire.server] == 0
 
 
-async def small_pair(*, window: int, limit: int) -> tuple[QuicTransport, QuicTransport]:
-    async with (
-        await listen("127.0.0.1", 0, tcp=None, quic=True, certificate=certificate()) as listener,
-        asyncio.TaskGroup() as tasks,
-    ):
-        connecting = tasks.create_task(
-            QuicTransport.connect(("127.0.0.1", listener.port), window=window, unacknowledged_limit=limit)
-        )
+async def small_pair(
+    *, window: int, limit: int, server: QuicEngineChoice = QuicEngineChoice.AIOQUIC
+) -> tuple[QuicTransport, QuicTransport]:
+    with use_quic_engine(server):
+        listener = await listen("127.0.0.1", 0, tcp=None, quic=True, certificate=certificate())
+    async with listener, asyncio.TaskGroup() as tasks:
+        with use_quic_engine(QuicEngineChoice.AIOQUIC):
+            connecting = tasks.create_task(
+                QuicTransport.connect(("127.0.0.1", listener.port), window=window, unacknowledged_limit=limit)
+            )
         accepting = tasks.create_task(listener.accept())
     accepted = accepting.result()
     assert accepted.kind is TransportKind.QUIC
     return connecting.result(), accepted
 
 
-async def test_send_waits_at_its_limit_and_the_peer_at_the_window():
+every_server = pytest.mark.parametrize("server_engine", ENGINES, ids=lambda engine: engine.value)
+
+
+@every_server
+async def test_send_waits_at_its_limit_and_the_peer_at_the_window(server_engine):
     async with asyncio.timeout(60):
-        client, server = await small_pair(window=WINDOW, limit=WINDOW)
+        client, server = await small_pair(window=WINDOW, limit=WINDOW, server=server_engine)
         accepted = {client: 0, server: 0}
         progress = asyncio.Event()
 
@@ -186,10 +193,11 @@ async def test_send_waits_at_its_limit_and_the_peer_at_the_window():
         server.abort()
 
 
-async def test_close_waits_no_longer_than_its_bound(monkeypatch):
+@every_server
+async def test_close_waits_no_longer_than_its_bound(monkeypatch, server_engine):
     monkeypatch.setattr("tallow_net.transport.quic.CLOSE_QUIC_S", 0.2)
     async with asyncio.timeout(30):
-        client, server = await small_pair(window=WINDOW, limit=WINDOW)
+        client, server = await small_pair(window=WINDOW, limit=WINDOW, server=server_engine)
         writer = asyncio.create_task(server.send(bytes(2 * WINDOW)))
         await asyncio.wait([writer])
         loop = asyncio.get_running_loop()

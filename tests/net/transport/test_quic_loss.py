@@ -7,13 +7,16 @@ import pytest
 from tallow_net.errors import ConnectionLostError
 from tallow_net.transport.datagrams import DatagramLoop
 
-from tests.net.transport.pairs import quic
+from tests.net.transport.pairs import QUIC_PAIRS
 
 DEADLINE_S = 60
 
+every_engine = pytest.mark.parametrize("make_pair", QUIC_PAIRS, ids=lambda make: make.__name__)
+
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_a_stream_is_whole_after_loss_doubling_and_reordering(monkeypatch, seed):
+@every_engine
+async def test_a_stream_is_whole_after_loss_doubling_and_reordering(monkeypatch, make_pair, seed):
     rng = random.Random(seed)
     send = DatagramLoop._try_send
     held = []
@@ -36,7 +39,7 @@ async def test_a_stream_is_whole_after_loss_doubling_and_reordering(monkeypatch,
 
     async with asyncio.timeout(DEADLINE_S):
         monkeypatch.setattr(DatagramLoop, "_try_send", unreliable)
-        client, server = await quic()
+        client, server = await make_pair()
         data = rng.randbytes(700_000)
 
         async def write() -> None:
@@ -55,7 +58,8 @@ async def test_a_stream_is_whole_after_loss_doubling_and_reordering(monkeypatch,
         server.abort()
 
 
-async def test_a_kernel_that_takes_nothing_for_a_while_loses_nothing(monkeypatch):
+@every_engine
+async def test_a_kernel_that_takes_nothing_for_a_while_loses_nothing(monkeypatch, make_pair):
     send = DatagramLoop._try_send
     turn = 0
 
@@ -65,7 +69,7 @@ async def test_a_kernel_that_takes_nothing_for_a_while_loses_nothing(monkeypatch
         return send(loop, data, address) if turn % 5 else False
 
     async with asyncio.timeout(DEADLINE_S):
-        client, server = await quic()
+        client, server = await make_pair()
         monkeypatch.setattr(DatagramLoop, "_try_send", full_now_and_then)
         await asyncio.gather(client.send(bytes(500_000)), server.send(bytes(1000)))
         buffer = memoryview(bytearray(500_000))
@@ -75,9 +79,10 @@ async def test_a_kernel_that_takes_nothing_for_a_while_loses_nothing(monkeypatch
         await asyncio.gather(client.close(), server.close())
 
 
-async def test_a_peer_whose_port_is_closed_is_noticed_before_any_timeout():
+@every_engine
+async def test_a_peer_whose_port_is_closed_is_noticed_before_any_timeout(make_pair):
     async with asyncio.timeout(DEADLINE_S):
-        client, server = await quic()
+        client, server = await make_pair()
         server._datagrams.close()  # as when its process is killed: no CONNECTION_CLOSE
 
         async def write() -> None:

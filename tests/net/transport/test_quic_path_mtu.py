@@ -19,7 +19,8 @@ from tallow_net.transport.path_mtu import (
     PathMtu,
 )
 from tallow_net.transport.quic import QuicTransport
-from tallow_net.transport.quic_engine import STREAM, Engine
+from tallow_net.transport.quic_aioquic import STREAM, Engine
+from tallow_net.transport.quic_engine import QuicEngineChoice, use_quic_engine
 from tallow_net.transport.quic_listener import QuicEndpoint
 
 from tests.net.transport.pairs import certificate
@@ -180,6 +181,12 @@ def server_socket() -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind((B, 0))
     return sock
+
+
+@pytest.fixture(autouse=True)
+def _aioquic():
+    with use_quic_engine(QuicEngineChoice.AIOQUIC):
+        yield
 
 
 @asynccontextmanager

@@ -50,8 +50,8 @@ def never_fragment(sock: socket.socket) -> bool:
 class DatagramUser(Protocol):
     """A connection that sends through the loop."""
 
-    def receive(self, data: bytes, address: Address, now: float) -> None:
-        """Take one datagram; `advance` follows once all that is readable was given out."""
+    def receive(self, data: bytes, segment_bytes: int, address: Address, now: float) -> None:
+        """Take datagrams that came together, as QuicEngine.receive does; `advance` follows once all that is readable was given out."""
 
     def advance(self, now: float) -> None:
         """Handle events, send what is due and set the timer."""
@@ -114,8 +114,10 @@ class DatagramLoop:
             self._loop.add_writer(self._socket.fileno(), self._on_writable)
 
     def close(self) -> None:
-        """Close the socket; datagrams that still wait are dropped."""
+        """Close the socket; what waits is offered once more: the word that a connection is over may be in it."""
         if not self.closed:
+            for data, address in self._unsent:
+                self._try_send(data, address)
             self._loop.remove_reader(self._socket.fileno())
             self._loop.remove_writer(self._socket.fileno())
             self._unsent.clear()
@@ -154,7 +156,7 @@ class DatagramLoop:
                 address = self._peer
             user = self._route(data, address)
             if user is not None:
-                user.receive(data, address, now)
+                user.receive(data, len(data), address, now)
                 touched[user] = None
         for user in touched:
             user.advance(now)

@@ -1,4 +1,4 @@
-"""One byte stream over QUIC, with back-pressure in both directions. Imports aioquic: import where needed."""
+"""One byte stream over QUIC, with back-pressure in both directions; the engine beneath may be either library."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from aioquic.quic import events
-from aioquic.quic.packet import QuicErrorCode
-
 from tallow_net.errors import ConnectionLostError, NotTallowError, PeerUnreachableError
 from tallow_net.limits import CLOSE_QUIC_S
 from tallow_net.transport.datagrams import DatagramLoop
 from tallow_net.transport.guarded import GuardedTransport
 from tallow_net.transport.interface import TransportKind, remote_name
-from tallow_net.transport.quic_engine import STREAM, WINDOW_BYTES, Engine, client_configuration
+from tallow_net.transport.quic_engine import WINDOW_BYTES, engine_library
 from tallow_net.transport.sockets import CLOSED_HERE
 from tallow_net.transport.tcp import ALPN
 
@@ -27,6 +24,7 @@ if TYPE_CHECKING:
 
     from tallow_net.errors import ConnectError, LostBy
     from tallow_net.transport.datagrams import Address
+    from tallow_net.transport.quic_engine import QuicEngine
 
 logger = logging.getLogger("tallow_net.quic")
 
@@ -47,7 +45,10 @@ TIMER_SLACK_S = 0.0008
 # TLS alerts appear as error codes 0x100 to 0x1ff (RFC 9001, section 4.8).
 CRYPTO_ERRORS = range(0x100, 0x200)
 
-# What aioquic says to itself when version negotiation fails; it has no code of its own.
+# Error codes that we send (RFC 9000, section 20.1).
+NO_ERROR, CONNECTION_REFUSED, FLOW_CONTROL_ERROR, APPLICATION_ERROR = 0x0, 0x2, 0x3, 0xC
+
+# What both engines say to themselves when version negotiation fails; it has no code of its own.
 NO_COMMON_VERSION = "common protocol version"
 
 
@@ -62,7 +63,7 @@ class QuicTransport(GuardedTransport):
 
     def __init__(
         self,
-        engine: Engine,
+        engine: QuicEngine,
         loop: DatagramLoop,
         remote: str,
         *,
@@ -93,7 +94,7 @@ class QuicTransport(GuardedTransport):
         self._lost: ConnectionLostError | None = None
         self._foreign = False
         self._opened: asyncio.Future[None] = self._loop.create_future()
-        self._answered = engine.configuration.is_client
+        self._answered = engine.is_client
         self._turn = 0
         self._arrived = asyncio.Event()
         self._acknowledged = asyncio.Event()
@@ -152,8 +153,7 @@ class QuicTransport(GuardedTransport):
             transport.refused(error)
 
         datagrams = DatagramLoop(sock, connected_to=peer, route=route, refused=refused)
-        configuration = client_configuration(server_name)
-        engine = Engine(configuration, window=window, probes=datagrams.unfragmented)
+        engine = engine_library().client(server_name, window=window, probes=datagrams.unfragmented)
         transport = cls(engine, datagrams, remote, window=window, unacknowledged_limit=unacknowledged_limit)
         transport.on_change(released=datagrams.close)
         try:
@@ -237,12 +237,12 @@ class QuicTransport(GuardedTransport):
                 await self.flush()
         except TimeoutError:
             logger.debug("%s did not acknowledge everything in %.0f s", self.remote, CLOSE_QUIC_S)
-        self._leave(QuicErrorCode.NO_ERROR)
+        self._leave(NO_ERROR)
 
     def abort(self) -> None:
         """See Transport."""
         self._closing = True
-        self._leave(QuicErrorCode.APPLICATION_ERROR)
+        self._leave(APPLICATION_ERROR)
 
     def _leave(self, code: int) -> None:
         self._closing = True
@@ -257,11 +257,11 @@ class QuicTransport(GuardedTransport):
             self._end(reason)
 
     def _write(self, piece: bytes) -> None:
-        if self.engine.stream is None:
+        if not self.engine.stream_open:
             self._early += piece
         else:
             self._flush_early()
-            self.engine.send_stream_data(STREAM, piece)
+            self.engine.write(piece)
             self._transmit_soon()
 
     def _unacknowledged(self) -> int:
@@ -270,8 +270,7 @@ class QuicTransport(GuardedTransport):
     def _all_acknowledged(self) -> bool:
         if self._unacknowledged():
             return False
-        stream = self.engine.stream
-        return not self._finished or (stream is not None and stream.sender.is_finished)
+        return not self._finished or self.engine.end_acknowledged
 
     async def _room(self) -> None:
         self._check_sendable()
@@ -305,19 +304,19 @@ class QuicTransport(GuardedTransport):
             else:
                 self._received[0] = piece[count:]
         self._unread -= filled
-        if self.engine.taken(filled) and not self._released:
+        if not self._released and self.engine.taken(filled):
             self._transmit_soon()
         return filled
 
     # --- the datagram loop's side ---------------------------------------------------------------------------
 
-    def receive(self, data: bytes, address: Address, now: float) -> None:
-        """Take one datagram."""
+    def receive(self, data: bytes, segment_bytes: int, address: Address, now: float) -> None:
+        """Take datagrams that came together."""
         self._refusals = 0
         if self._released:
             return
         try:
-            self.engine.receive_datagram(data, address, now)
+            self.engine.receive(data, segment_bytes, address, now)
         except Exception:
             logger.debug("the QUIC engine failed on a datagram", exc_info=True)
             self._end(ConnectionLostError("The QUIC connection failed.", by="network"))
@@ -334,10 +333,9 @@ class QuicTransport(GuardedTransport):
         if self._released:
             return
         try:
-            while (event := self.engine.next_event()) is not None:
-                self._handle(event)
-                if self._released:
-                    return
+            self.engine.deliver(self)
+            if self._released:
+                return
             self._flush_early()
         except Exception:  # as in `receive`
             logger.debug("the QUIC engine failed on an event", exc_info=True)
@@ -351,66 +349,71 @@ class QuicTransport(GuardedTransport):
 
     def _flush_early(self) -> None:
         """Write what was sent before the client's stream was known."""
-        if self._early and self.engine.stream is not None:
+        if not (self._early or self._finish_early) or not self.engine.stream_open:
+            return
+        if self._early:
             early, self._early = bytes(self._early), bytearray()
-            self.engine.send_stream_data(STREAM, early)
-        if self._finish_early and self.engine.stream is not None:
+            self.engine.write(early)
+        if self._finish_early:
             self._finish_early = False
-            self.engine.send_stream_data(STREAM, b"", end_stream=True)
+            self.engine.end()
 
-    def _handle(self, event: events.QuicEvent) -> None:
-        if isinstance(event, events.StreamDataReceived):
-            self._take_in(event.data, ends=event.end_stream)
-        elif isinstance(event, events.HandshakeCompleted):
-            self._open(event.alpn_protocol)
-        elif isinstance(event, events.StreamReset | events.StopSendingReceived):
-            self._fail(
-                QuicErrorCode.NO_ERROR, ConnectionLostError("The peer broke off the stream.", by="peer")
-            )
-        elif isinstance(event, events.ConnectionIdIssued | events.ConnectionIdRetired):
-            if self._route_changed is not None:
-                self._route_changed(event.connection_id, isinstance(event, events.ConnectionIdIssued))
-        elif isinstance(event, events.ConnectionTerminated):
-            self._terminated(event)
+    # --- what the engine tells ------------------------------------------------------------------------------
 
-    def _take_in(self, data: bytes, *, ends: bool) -> None:
+    def route(self, connection_id: bytes, *, on: bool) -> None:
+        """See EngineUser."""
+        if self._route_changed is not None and not self._released:
+            self._route_changed(connection_id, on)
+
+    def broken_off(self) -> None:
+        """See EngineUser."""
+        self._fail(NO_ERROR, ConnectionLostError("The peer broke off the stream.", by="peer"))
+
+    def take_in(self, data: bytes, *, ends: bool) -> None:
+        """See EngineUser."""
+        if self._released:
+            return
         if data:
             self._received.append(memoryview(data))
             self._unread += len(data)
         self._peer_finished = self._peer_finished or ends
         if self._unread > self._window:
-            # aioquic has checked it already; this stands should that ever change.
+            # The engine has checked it already; this stands should that ever change.
             self._fail(
-                QuicErrorCode.FLOW_CONTROL_ERROR,
+                FLOW_CONTROL_ERROR,
                 ConnectionLostError("The peer sent more than it was allowed to.", by="peer"),
             )
         self._arrived.set()
 
-    def _open(self, alpn: str | None) -> None:
+    def handshake_completed(self, alpn: str | None) -> None:
+        """See EngineUser."""
+        if self._released:
+            return
         if alpn != ALPN:
             self._foreign = True
             self._fail(
-                QuicErrorCode.CONNECTION_REFUSED,
+                CONNECTION_REFUSED,
                 ConnectionLostError("The peer does not speak Tallow.", by="peer"),
             )
             return
         self.peer_chain_der = self.engine.peer_chain()
         self.peer_certificate_der = self.peer_chain_der[0] if self.peer_chain_der else None
-        if self.engine.configuration.is_client:
+        if self.engine.is_client:
             self.engine.open_stream()
         if not self._opened.done():
             self._opened.set_result(None)
             if self._on_open is not None:
                 self._on_open()
 
-    def _terminated(self, event: events.ConnectionTerminated) -> None:
+    def terminated(self, code: int, reason: str) -> None:
+        """See EngineUser."""
         by: LostBy = "peer"
         sentence = "The peer closed the connection."
-        if event.reason_phrase == "Idle timeout":
+        if reason == "Idle timeout":
             by, sentence = "network", "Nothing was heard of the peer for too long."
-        elif event.error_code in CRYPTO_ERRORS or NO_COMMON_VERSION in event.reason_phrase:
+        elif code in CRYPTO_ERRORS or NO_COMMON_VERSION in reason:
             self._foreign = True
-            sentence = f"The QUIC connection failed (error 0x{event.error_code:x})."
+            sentence = f"The QUIC connection failed (error 0x{code:x})."
         self._end(ConnectionLostError(sentence, by=by))
 
     def _end(self, reason: ConnectionLostError) -> None:
@@ -443,8 +446,7 @@ class QuicTransport(GuardedTransport):
 
     def _transmit_now(self) -> None:
         self._soon = None
-        if not self._released:
-            self._transmit(time.monotonic())
+        self.advance(time.monotonic())
 
     def _transmit(self, now: float, *, copies: int = 1) -> None:
         if self._datagrams.full and copies == 1:

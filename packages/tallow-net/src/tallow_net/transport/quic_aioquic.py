@@ -1,4 +1,4 @@
-"""The QUIC state machine: aioquic's, with windows that follow what was read, and one stream.
+"""The QUIC engine that is always there: aioquic's, with windows that follow what was read, and one stream.
 
 aioquic doubles its receive windows on receipt, whether or not anybody reads. The subclass here sets them to
 what was read plus a fixed window, by overriding the two methods that write the limits. It has no search for the
@@ -13,14 +13,23 @@ import logging
 import ssl
 from typing import TYPE_CHECKING
 
+from aioquic.buffer import Buffer  # type: ignore[attr-defined]  # public by its documentation, not by __all__
+from aioquic.quic import events
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.congestion.reno import RenoCongestionControl
 from aioquic.quic.connection import QuicConnection
-from aioquic.quic.packet import QuicFrameType, QuicPacketType
+from aioquic.quic.packet import (
+    QuicFrameType,
+    QuicPacketType,
+    QuicProtocolVersion,
+    encode_quic_version_negotiation,
+    pull_quic_header,
+)
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 from aioquic.tls import Epoch
 
 from tallow_net.transport.path_mtu import DATAGRAM_BYTES, PathMtu
+from tallow_net.transport.quic_engine import IDLE_S, STREAM, WINDOW_BYTES, InitialHeader
 from tallow_net.transport.tcp import ALPN
 
 if TYPE_CHECKING:
@@ -33,39 +42,77 @@ if TYPE_CHECKING:
     from aioquic.quic.stream import QuicStream, QuicStreamSender
 
     from tallow_net.transport.certificates import Certificate
-
-# The first bidirectional stream of the client; the only one there is.
-STREAM = 0
-
-# Receive window: what a peer may have under way before we read. 16 MiB fills 1 Gbit/s at 130 ms.
-WINDOW_BYTES = 16 * 1024 * 1024
+    from tallow_net.transport.quic_engine import EngineUser, QuicEngine
 
 # The window is widened in steps of this share of itself: often enough that the sender never waits for it,
 # rarely enough that the frames cost nothing.
 WINDOW_STEPS = 8
 
-# Larger than the 45 s after which the layer above gives up: nobody is cut off by this layer first.
-IDLE_S = 120.0
-
 # Its warnings are about what strangers send; without a handler Python would print them on the terminal.
 logging.getLogger("quic").addHandler(logging.NullHandler())
 
 
-def client_configuration(server_name: str, *, datagram_bytes: int = DATAGRAM_BYTES) -> QuicConfiguration:
+VERSIONS = (int(QuicProtocolVersion.VERSION_1), int(QuicProtocolVersion.VERSION_2))
+
+
+class AioquicLibrary:
+    """See EngineLibrary."""
+
+    name = "aioquic"
+
+    def client(self, server_name: str, *, window: int, probes: bool) -> QuicEngine:
+        """See EngineLibrary."""
+        return Engine(client_configuration(server_name), window=window, probes=probes)
+
+    def server_configuration(self, certificate: Certificate) -> QuicConfiguration:
+        """See EngineLibrary."""
+        return server_configuration(certificate)
+
+    def server(
+        self, configuration: QuicConfiguration, first_id: bytes, *, window: int, probes: bool
+    ) -> QuicEngine:
+        """See EngineLibrary."""
+        return Engine(
+            configuration, window=window, probes=probes, original_destination_connection_id=first_id
+        )
+
+    def read_header(self, datagram: bytes, id_bytes: int) -> InitialHeader | None:
+        """See EngineLibrary."""
+        try:
+            header = pull_quic_header(Buffer(data=datagram), host_cid_length=id_bytes)
+        except ValueError:
+            return None
+        return InitialHeader(
+            destination_id=header.destination_cid,
+            source_id=header.source_cid,
+            version=header.version if header.packet_type != QuicPacketType.VERSION_NEGOTIATION else None,
+            known_version=header.version in VERSIONS,
+            initial=header.packet_type == QuicPacketType.INITIAL,
+        )
+
+    def version_negotiation(self, header: InitialHeader) -> bytes:
+        """See EngineLibrary."""
+        return encode_quic_version_negotiation(
+            source_cid=header.destination_id,
+            destination_cid=header.source_id,
+            supported_versions=list(VERSIONS),
+        )
+
+
+def client_configuration(server_name: str) -> QuicConfiguration:
     """Return a client's configuration: ALPN tallow/1, the certificate left to the caller's own check."""
     return QuicConfiguration(
         alpn_protocols=[ALPN],
         is_client=True,
         idle_timeout=IDLE_S,
-        max_datagram_size=datagram_bytes,
+        max_datagram_size=DATAGRAM_BYTES,
         server_name=server_name,
+        supported_versions=list(VERSIONS),
         verify_mode=ssl.CERT_NONE,
     )
 
 
-def server_configuration(
-    certificate: Certificate, *, datagram_bytes: int = DATAGRAM_BYTES
-) -> QuicConfiguration:
+def server_configuration(certificate: Certificate) -> QuicConfiguration:
     """Return a server's configuration: ALPN tallow/1, no session tickets (nobody takes them)."""
     from cryptography import x509
     from cryptography.hazmat.primitives import serialization
@@ -74,9 +121,10 @@ def server_configuration(
         alpn_protocols=[ALPN],
         is_client=False,
         idle_timeout=IDLE_S,
-        max_datagram_size=datagram_bytes,
+        max_datagram_size=DATAGRAM_BYTES,
         certificate=x509.load_der_x509_certificate(certificate.certificate_der),
         private_key=serialization.load_pem_private_key(certificate.private_key_pem.reveal(), password=None),
+        supported_versions=list(VERSIONS),
     )
 
 
@@ -119,6 +167,7 @@ class Engine(QuicConnection):
     ) -> None:
         configuration.max_data = window
         configuration.max_stream_data = window
+        self.is_client = configuration.is_client
         super().__init__(
             configuration=configuration, original_destination_connection_id=original_destination_connection_id
         )
@@ -132,6 +181,48 @@ class Engine(QuicConnection):
         # One stream, opened by the client; aioquic refuses any other with STREAM_LIMIT_ERROR.
         _set(self._local_max_streams_bidi, 0 if configuration.is_client else 1)
         _set(self._local_max_streams_uni, 0)
+
+    batches = False  # taking or giving many datagrams at once gains nothing here
+
+    def receive(self, data: bytes, segment_bytes: int, address: NetworkAddress, now: float) -> None:
+        """See QuicEngine."""
+        for start in range(0, len(data), segment_bytes):
+            self.receive_datagram(data[start : start + segment_bytes], address, now)
+
+    def deliver(self, user: EngineUser) -> None:
+        """See QuicEngine."""
+        while (event := self.next_event()) is not None:
+            if isinstance(event, events.StreamDataReceived):
+                user.take_in(event.data, ends=event.end_stream)
+            elif isinstance(event, events.HandshakeCompleted):
+                user.handshake_completed(event.alpn_protocol)
+            elif isinstance(event, events.StreamReset | events.StopSendingReceived):
+                user.broken_off()
+            elif isinstance(event, events.ConnectionIdIssued):
+                user.route(event.connection_id, on=True)
+            elif isinstance(event, events.ConnectionIdRetired):
+                user.route(event.connection_id, on=False)
+            elif isinstance(event, events.ConnectionTerminated):
+                user.terminated(event.error_code, event.reason_phrase)
+
+    @property
+    def stream_open(self) -> bool:
+        """See QuicEngine."""
+        return self.stream is not None
+
+    def write(self, data: bytes) -> None:
+        """See QuicEngine."""
+        self.send_stream_data(STREAM, data)
+
+    def end(self) -> None:
+        """See QuicEngine."""
+        self.send_stream_data(STREAM, b"", end_stream=True)
+
+    @property
+    def end_acknowledged(self) -> bool:
+        """See QuicEngine."""
+        stream = self.stream
+        return stream is not None and stream.sender.is_finished
 
     def open_stream(self) -> None:
         """Open the stream as the client, and say so at once: the server may have to speak first.

@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from aioquic.buffer import Buffer  # type: ignore[attr-defined]  # public by its documentation, not by __all__
-from aioquic.quic.packet import QuicPacketType, encode_quic_version_negotiation, pull_quic_header
-
 from tallow_net.transport.datagrams import DatagramLoop
 from tallow_net.transport.interface import remote_name
 from tallow_net.transport.path_mtu import DATAGRAM_BYTES
 from tallow_net.transport.quic import QuicTransport
-from tallow_net.transport.quic_engine import Engine, server_configuration
+from tallow_net.transport.quic_engine import engine_library
 
 if TYPE_CHECKING:
     import socket
@@ -49,7 +46,8 @@ class QuicEndpoint:
         window: int,
     ) -> None:
         self._window = window
-        self._configuration = server_configuration(certificate)
+        self._library = engine_library()
+        self._configuration = self._library.server_configuration(certificate)
         self._admit = admit
         self._offer = offer
         self._gone = gone
@@ -62,7 +60,6 @@ class QuicEndpoint:
         self._datagrams = DatagramLoop(
             sock, connected_to=None, route=self._route, refused=lambda _error: None
         )
-        self._versions = list(self._configuration.supported_versions)
 
     def stop_accepting(self) -> None:
         """End handshakes under way; the socket closes with the last open connection."""
@@ -74,41 +71,30 @@ class QuicEndpoint:
     def _route(self, data: bytes, address: Address) -> QuicTransport | None:
         if len(data) > ID_BYTES and not data[0] & 0x80:
             return self._routes.get(data[1 : 1 + ID_BYTES])
-        try:
-            header = pull_quic_header(Buffer(data=data), host_cid_length=ID_BYTES)
-        except ValueError:
+        header = self._library.read_header(data, ID_BYTES)
+        if header is None:
             return None
-        known = self._routes.get(header.destination_cid)
+        known = self._routes.get(header.destination_id)
         if known is not None:
             return known
         if len(data) < DATAGRAM_BYTES or not self._accepting:
             return None  # too short for a first datagram: an answer could be longer than the question
-        if header.packet_type == QuicPacketType.VERSION_NEGOTIATION:
+        if header.version is None:
             return None
-        if header.version is not None and header.version not in self._versions:
-            self._datagrams.send(
-                encode_quic_version_negotiation(
-                    source_cid=header.destination_cid,
-                    destination_cid=header.source_cid,
-                    supported_versions=self._versions,
-                ),
-                address,
-            )
+        if not header.known_version:
+            self._datagrams.send(self._library.version_negotiation(header), address)
             return None
-        if header.packet_type != QuicPacketType.INITIAL or len(header.destination_cid) < FIRST_ID_BYTES:
+        if not header.initial or len(header.destination_id) < FIRST_ID_BYTES:
             return None
-        return self._begin(header.destination_cid, address)
+        return self._begin(header.destination_id, address)
 
     def _begin(self, first_id: bytes, address: Address) -> QuicTransport | None:
         host = str(address[0])
         if len(self._opening) >= self._handshakes or not self._admit(host):
             return None
         loop = asyncio.get_running_loop()
-        engine = Engine(
-            self._configuration,
-            window=self._window,
-            probes=self._datagrams.unfragmented,
-            original_destination_connection_id=first_id,
+        engine = self._library.server(
+            self._configuration, first_id, window=self._window, probes=self._datagrams.unfragmented
         )
         transport = QuicTransport(
             engine,
