@@ -430,3 +430,25 @@ def test_sync_waits_for_the_device(root, monkeypatch):
     monkeypatch.setattr(system, "_libc", lambda: None)
     monkeypatch.setattr(os, "sync", lambda: None)
     root.sync()
+
+
+def test_a_small_file_that_stayed_in_staging_is_in_the_way_of_no_other(root):
+    root.write_small(("a",), b"1", 0o644, TIME_NS)
+    (staging,) = root.directory.glob(".tallow-*")
+    (staging / "small").write_bytes(b"left over")
+    root.write_small(("b",), b"22", 0o640, TIME_NS)
+    root.write_small(("c",), b"333", 0o755, TIME_NS)
+    assert [(root.directory / name).read_bytes() for name in "abc"] == [b"1", b"22", b"333"]
+    assert [mode_of(root.directory / name) for name in "abc"] == [0o644, 0o640, 0o755]
+    assert (staging / "small").read_bytes() == b"left over"
+    (staging / "small").unlink()
+
+
+def test_a_small_file_whose_place_is_taken_leaves_nothing_for_the_next(root):
+    (root.directory / "a").write_bytes(b"theirs")
+    with pytest.raises(ConflictError):
+        root.write_small(("a",), b"ours", 0o644, TIME_NS)
+    root.write_small(("b",), b"ours", 0o644, TIME_NS)
+    (staging,) = root.directory.glob(".tallow-*")
+    assert list(staging.iterdir()) == []
+    assert (root.directory / "a").read_bytes() == b"theirs"

@@ -35,6 +35,8 @@ Buffer = bytes | bytearray | memoryview
 FOLDER_HANDLES = 256
 """Directory handles kept open. Sorted offers revisit few folders; a process often may open 1,024 files."""
 
+_SMALL = "small"
+
 STAGING_PREFIX = ".tallow-"
 """Begins the name of the private directory; 32 random hexadecimal digits follow."""
 
@@ -220,12 +222,15 @@ class OutputRoot:
         name = ""
         try:
             folder = self._folder(components[:-1])
-            descriptor, name = self._new_file("small")
+            descriptor, name = self._new_small_file(mode & 0o777)
             try:
                 written = os.pwrite(descriptor, data, 0)
                 if written != len(data):
                     _write(descriptor, memoryview(data)[written:], written)
-                self.finish_file(descriptor, mode, mtime_ns)
+                if os.fstat(descriptor).st_mode & 0o7777 != mode & 0o777:  # the umask took a bit
+                    self.finish_file(descriptor, mode, mtime_ns)
+                elif not _set_time(descriptor, mtime_ns):
+                    self.attributes_lost += 1
             finally:
                 os.close(descriptor)
             system.place(name, self._staging, components[-1], folder)
@@ -318,22 +323,8 @@ class OutputRoot:
 
     def finish_file(self, descriptor: int, mode: int, mtime_ns: int) -> None:
         """Set permission bits (never set-user-id, set-group-id, sticky) and time through an open handle."""
-        kept = True
-        try:
-            os.fchmod(descriptor, mode & 0o777)
-        except OSError as error:
-            if error.errno not in _NOT_KEPT:
-                raise
-            kept = False
-        try:
-            os.utime(descriptor, ns=(mtime_ns, mtime_ns))
-        except OverflowError:
-            kept = False
-        except OSError as error:
-            if error.errno not in _NOT_KEPT:
-                raise
-            kept = False
-        if not kept:
+        mode_kept = _set_mode(descriptor, mode & 0o777)
+        if not (_set_time(descriptor, mtime_ns) and mode_kept):
             self.attributes_lost += 1
 
     def place(self, staged_name: str, components: tuple[str, ...]) -> None:
@@ -364,11 +355,21 @@ class OutputRoot:
 
     def _new_file(self, label: str) -> tuple[int, str]:
         """Create a file in the staging directory; the counter keeps a file that began twice apart."""
-        if self._staging < 0:
-            self._open_staging()
         self._counter += 1
         name = f"{label}-{self._counter}"
-        return os.open(name, _NEW_FILE, 0o600, dir_fd=self._staging), name
+        return self._create(name, 0o600), name
+
+    def _new_small_file(self, mode: int) -> tuple[int, str]:
+        """Create a file that is placed before the next one begins, so that all may have one name: that is cheaper."""
+        try:
+            return self._create(_SMALL, mode), _SMALL
+        except FileExistsError:  # one that could not be removed
+            return self._new_file(_SMALL)
+
+    def _create(self, name: str, mode: int) -> int:
+        if self._staging < 0:
+            self._open_staging()
+        return os.open(name, _NEW_FILE, mode, dir_fd=self._staging)
 
     def _open_staging(self) -> None:
         name = STAGING_PREFIX + secrets.token_hex(16)
@@ -435,6 +436,30 @@ def _open_own_folder(parent: int, components: tuple[str, ...], known: tuple[int,
         os.close(handle)
         raise replaced
     return handle
+
+
+def _set_mode(descriptor: int, mode: int) -> bool:
+    """Return whether the file system keeps it."""
+    try:
+        os.fchmod(descriptor, mode)
+    except OSError as error:
+        if error.errno not in _NOT_KEPT:
+            raise
+        return False
+    return True
+
+
+def _set_time(descriptor: int, mtime_ns: int) -> bool:
+    """Return whether the file system keeps it."""
+    try:
+        os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+    except OverflowError:
+        return False
+    except OSError as error:
+        if error.errno not in _NOT_KEPT:
+            raise
+        return False
+    return True
 
 
 def _write(descriptor: int, data: memoryview, offset: int) -> None:
