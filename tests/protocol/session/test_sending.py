@@ -185,6 +185,19 @@ def test_the_loss_of_one_link_leaves_the_others_records_where_they_are() -> None
     assert pipeline.oldest_sent_at(1) == 0.0
 
 
+def test_a_chunk_whose_acknowledgement_comes_after_the_loss_is_not_sent_again() -> None:
+    pipeline = sending(2000 * KIB)
+    first = [pipeline.plan(0, 0.0) for _ in range(3)]
+    for plan in first[:2]:
+        assert plan is not None
+        pipeline.filled(fill(pipeline, plan)[0])
+    pipeline.lost(0)
+    pipeline.acknowledged([(0, 1, 1)], 1.0)
+    again = [pipeline.plan(1, 1.0) for _ in range(3)]
+    assert [plan.index for plan in again if plan] == [0, 2, 3]
+    assert pipeline.acknowledged_bytes == 64 * KIB
+
+
 def test_a_half_acknowledged_pack_goes_again_without_what_arrived() -> None:
     pipeline = sending(10, 20, 30)
     plan = pipeline.plan(0, 0.0)

@@ -93,7 +93,10 @@ class Sending:
 
 @dataclass(slots=True, eq=False)
 class ChunkPlan:
-    """One chunk to send. `digest` is known from its second sending on."""
+    """One chunk to send. `digest` is known from its second sending on.
+
+    `arrived` says, of one that waits to be sent again, that it turned out to have been delivered.
+    """
 
     file: int
     index: int
@@ -101,6 +104,7 @@ class ChunkPlan:
     chunk_size: int
     last: bool
     digest: bytes | None = None
+    arrived: bool = False
     order: int = 0
     sending: Sending | None = None
 

@@ -106,6 +106,7 @@ class SendPipeline:
         self._progress: dict[int, _Progress] = {}
         self._packs: dict[int, PackPlan] = {}
         self._flying: dict[tuple[int, int], ChunkPlan] = {}
+        self._returned: dict[tuple[int, int], ChunkPlan] = {}
         self._done: deque[FileDone] = deque()
         self.roots: dict[int, bytes] = {}
         self._wanted = 0
@@ -162,6 +163,7 @@ class SendPipeline:
         lane.records.append((plan, plan.sending))
         if isinstance(plan, ChunkPlan):
             self._flying[plan.file, plan.index] = plan
+            self._returned.pop((plan.file, plan.index), None)
         else:
             plan.waiting.update(plan.files)
             self._packs.update(dict.fromkeys(plan.files, plan))
@@ -175,6 +177,8 @@ class SendPipeline:
         return lane
 
     def _next_plan(self, connection: int, now: float) -> Plan | None:
+        while self._again and isinstance(again := self._again[0][1], ChunkPlan) and again.arrived:
+            heapq.heappop(self._again)
         if self._again:
             if not self.window.has_room(connection, self._again[0][1].frame_bytes):
                 return None
@@ -274,7 +278,7 @@ class SendPipeline:
             if progress is None or first + count > progress.count:
                 continue
             for index in self._indices(file, first, count):
-                plan = self._flying.pop((file, index), None)
+                plan = self._flying.pop((file, index), None) or self._returned_late(progress, file, index)
                 if plan is None:
                     continue
                 self.acknowledged_bytes += plan.length
@@ -285,11 +289,21 @@ class SendPipeline:
             self._lanes[link].acknowledged_bytes += size_bytes
             self.window.acknowledged(link, size_bytes, newest[link], now)
 
+    def _returned_late(self, progress: _Progress, file: int, index: int) -> ChunkPlan | None:
+        """Return a chunk that waits to be sent again though its first sending arrived, and spare the second."""
+        plan = self._returned.get((file, index))
+        if plan is None or not (index < progress.hashed or index in progress.early):
+            return None  # without its digest there is no root: it has to be read once more
+        del self._returned[file, index]
+        plan.arrived = True
+        return plan
+
     def _indices(self, file: int, first: int, count: int) -> Iterable[int]:
-        if count <= len(self._flying):
+        if count <= len(self._flying) + len(self._returned):
             return range(first, first + count)
         # A range far longer than what is on its way costs no more than that.
-        return [index for f, index in self._flying if f == file and first <= index < first + count]
+        known = (*self._flying, *self._returned)
+        return [index for f, index in known if f == file and first <= index < first + count]
 
     def _recount(self, sending: Sending) -> None:
         """Count what was made in place of what it may have become; its acknowledgement may come before `filled`."""
@@ -329,7 +343,7 @@ class SendPipeline:
         """Return a plan for what a lost one had not delivered: a thread may still work on that one."""
         if isinstance(plan, ChunkPlan):
             del self._flying[plan.file, plan.index]
-            return ChunkPlan(
+            again = self._returned[plan.file, plan.index] = ChunkPlan(
                 plan.file,
                 plan.index,
                 plan.length,
@@ -338,6 +352,7 @@ class SendPipeline:
                 digest=plan.digest,
                 order=plan.order,
             )
+            return again
         left = [(f, s) for f, s in zip(plan.files, plan.sizes, strict=True) if f in plan.waiting]
         for file, _ in left:
             del self._packs[file]
