@@ -377,9 +377,18 @@ class Session:
         return tuple(link for link in usable if link.rank == best.rank)[:DATA_CONNECTIONS]
 
     def _speaker(self) -> Link | None:
-        """Return the connection that carries control now; connection 0 may speak before it is proven."""
+        """Return the connection that carries control now; connection 0 may speak before it is proven.
+
+        A's control keeps out of the way of A's own file data where another connection of the same kind stands, since
+        it would wait behind what is queued. B sends no file data: it answers where that comes from.
+        """
         able = [link for link in self._links.values() if link.proven or link.number == 0]
-        return min(able, key=lambda link: (link.rank, link.ident), default=None)
+        keeps_off = self.side is Side.A
+
+        def place(link: Link) -> tuple[bool, bool, int, int]:
+            return not link.path.direct, link.dedicated is keeps_off, link.rank, link.ident
+
+        return min(able, key=place, default=None)
 
     def _silence_s(self, link: Link) -> float:
         """Return how long `link` may be silent: short where another stands by, which may carry on at once."""
