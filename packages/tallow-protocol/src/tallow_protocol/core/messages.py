@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
 
 from tallow_net.canonical import decode_map, encode_map
 from tallow_net.errors import NetError
@@ -30,6 +30,7 @@ from tallow_net.limits import CANDIDATES
 from tallow_net.paths.candidates import Candidate, CandidateKind
 
 from tallow_protocol.core.codes import CloseCode
+from tallow_protocol.core.entries import Entry, EntryKind
 from tallow_protocol.errors import MessageError, MisuseError
 from tallow_protocol.events import PathLimit
 from tallow_protocol.limits import (
@@ -119,14 +120,6 @@ class MessageType(IntEnum):
     SPREAD = 12
 
 
-class EntryKind(IntEnum):
-    """What an entry of an offer is."""
-
-    FILE = 0
-    FOLDER = 1
-    LINK = 2
-
-
 @dataclass(frozen=True, slots=True)
 class Auth:
     """An identity and its two signatures. `r_a` (32 bytes) is there in A's alone; `verify` asks for the SAS."""
@@ -147,22 +140,6 @@ class Auth:
             values[5] = self.r_a
         values[6] = self.verify
         return values
-
-
-class Entry(NamedTuple):
-    """One file, folder or link of an offer. A tuple: an offer has up to 262,144, made in half the time.
-
-    `path` is what the sender chose, "/" between components; only the receiver's path gate may turn it into a
-    place on disk. `size` in bytes for files alone, `target` for links alone, `mode` the nine permission bits,
-    `mtime_ns` nanoseconds since 1970.
-    """
-
-    path: str
-    kind: EntryKind
-    size: int | None
-    mode: int
-    mtime_ns: int
-    target: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from tallow_protocol.core.messages import Entry, EntryKind
+from tallow_protocol.core.entries import Entry, EntryKind
 from tallow_protocol.disk import names
 from tallow_protocol.disk.errors import NameClashError, NameRefusedError
 from tallow_protocol.errors import PathMissingError, SourceChangedError, UnreadableError
