@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import socket
 import struct
 import time
@@ -301,6 +302,19 @@ async def test_a_half_that_nobody_joins_is_closed_after_its_time() -> None:
         assert server.half_open == 0
         with await show(server.port, b.tokens[0]) as late:
             assert await is_closed(late)
+
+
+async def test_a_token_that_is_not_whole_takes_the_place_of_a_handshake() -> None:
+    async with relay(handshakes=1) as server, met(server.port) as (a, b):
+        with await dial(server.port, DATA_PREAMBLE) as one:
+            await until(lambda: server.connections == 3)
+            with await show(server.port, b.tokens[0]) as beyond:
+                assert await is_closed(beyond)
+            await say(one, a.tokens[0])
+            await until(lambda: server.half_open == 1)
+            with await show(server.port, b.tokens[0]) as other:
+                await say(one, b"fits")
+                assert await hear(other, 4) == b"fits"
 
 
 async def test_data_connections_count_as_connections_of_their_address() -> None:
@@ -641,3 +655,42 @@ async def test_a_relay_that_ends_closes_what_is_joined_and_what_waits() -> None:
             await until(lambda: server.half_open == 1)
             await server.drain(0)
             assert (await is_closed(half), await is_closed(one)) == (True, True)
+
+
+@both_engines
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_order_ends_come_in_nothing_stays_behind(engine: type[Engine], seed: int) -> None:
+    chance = random.Random(seed)
+    made = engine()
+    times = ForwardTimes(half_close_s=0.3, flush_s=0.3, idle_s=20.0)
+
+    async def live(one: socket.socket, other: socket.socket) -> None:
+        """Say, hear and end in a random order; an end that was closed takes no further part."""
+        ends = [one, other]
+        deeds = chance.choices(("say", "hear", "fin", "reset", "close"), weights=(6, 6, 2, 1, 1), k=30)
+        for deed in deeds:
+            end = chance.choice(ends)
+            with suppress(OSError):
+                if deed == "say":
+                    end.send(bytes(chance.randrange(1, 2 * MIB)))
+                elif deed == "hear":
+                    end.recv(chance.randrange(1, MIB))
+                elif deed == "fin":
+                    end.shutdown(socket.SHUT_WR)
+                elif deed == "reset":
+                    reset(end)
+                else:
+                    end.close()
+            await asyncio.sleep(chance.random() / 100)
+
+    async with relay(engine=made, times=times) as server:
+        for _ in range(2):
+            async with met(server.port) as (a, b), AsyncExitStack() as stack:
+                ends = [
+                    await stack.enter_async_context(joined(server.port, a, b, index)) for index in range(4)
+                ]
+                await asyncio.gather(*(live(*each) for each in ends))
+        await until(lambda: server.pairs == 0)
+        assert (server.connections, server.half_open) == (0, 0)
+        if isinstance(made, SpliceEngine):
+            assert made.pool.in_use == 0

@@ -105,12 +105,16 @@ class _Direction:
             self._loop.add_writer(self._target_fd, self._on_writable)
 
     def _on_readable(self) -> None:
+        if self.over:
+            return  # a readiness that was noticed before the end
         if self._room is None or self._room.poll(0):
             self._turn()
         else:
             self._watch(_Watch.TARGET)
 
     def _on_writable(self) -> None:
+        if self.over:
+            return
         if self._carrier.pending:
             self._push()
         elif self._paused:
@@ -184,9 +188,6 @@ class DataJoin:
             _Direction(self, b.sock, a.sock, engine.carrier()),
         )
         self._unused = self._loop.call_later(UNUSED_S, self._look_unused)
-        for end in self._ends.values():
-            with contextlib.suppress(OSError):
-                end.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     def start(self) -> None:
         """Move bytes from now on."""
