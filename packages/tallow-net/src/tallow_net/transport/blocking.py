@@ -12,15 +12,17 @@ import select
 import socket
 import struct
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallow_net.errors import ConnectionLostError, EndOfStreamError
+from tallow_net.transport.measure import measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["BLOCKING_STREAMS", "BlockingStream", "Measured"]
+    from tallow_net.transport.measure import Measured
+
+__all__ = ["BLOCKING_STREAMS", "BlockingStream"]
 
 BLOCKING_STREAMS = sys.platform == "linux"
 """Whether this system has what a BlockingStream needs: epoll, MSG_DONTWAIT, MSG_WAITALL, time-outs of a socket."""
@@ -29,20 +31,6 @@ TURN_S = 1
 """A blocking call comes back after this long without a byte, so that a thread sees that it shall end."""
 
 _TIMEVAL = struct.Struct("@ll")
-_TCP_INFO_BYTES = 160
-_RETRANSMITTED_AT, _SHORTEST_AT, _SENT_AT = 100, 148, 156
-"""Where struct tcp_info of linux/tcp.h has tcpi_total_retrans, tcpi_min_rtt (us) and tcpi_data_segs_out."""
-
-ENOUGH_SEGMENTS = 1000
-"""Below so many segments a share of lost ones says nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What the kernel knows of a connection: the shortest round trip, the share of segments that were sent again."""
-
-    round_trip_s: float
-    lost_share: float | None
 
 
 class BlockingStream:
@@ -141,16 +129,7 @@ class BlockingStream:
 
     def measured(self) -> Measured | None:
         """Return what the kernel measured on this connection, None where it does not tell."""
-        try:
-            info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
-        except OSError:
-            return None
-        if len(info) < _TCP_INFO_BYTES:
-            return None
-        (again,) = struct.unpack_from("=I", info, _RETRANSMITTED_AT)
-        (shortest_us,) = struct.unpack_from("=I", info, _SHORTEST_AT)
-        (sent,) = struct.unpack_from("=I", info, _SENT_AT)
-        return Measured(shortest_us / 1e6, again / sent if sent >= ENOUGH_SEGMENTS else None)
+        return measured(self._sock)
 
     def finish(self) -> None:
         """End our direction behind everything that was sent."""

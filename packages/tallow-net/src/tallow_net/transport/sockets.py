@@ -10,11 +10,13 @@ import struct
 from typing import TYPE_CHECKING
 
 from tallow_net.errors import ConnectionLostError
+from tallow_net.transport.measure import measured
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from tallow_net.transport.interface import Buffer
+    from tallow_net.transport.measure import Measured
 
 # A stream that is always ready must not keep the loop for itself: after this much without a wait, let the
 # others run. 1 MiB takes about 0.3 ms.
@@ -54,6 +56,10 @@ class AsyncSocket:
     def closed(self) -> bool:
         """Whether the socket has been given back to the system."""
         return self._sock.fileno() == -1
+
+    def measured(self) -> Measured | None:
+        """Return what the kernel measured on this connection, None where it does not tell."""
+        return measured(self._sock)
 
     async def receive_into(self, buffer: memoryview) -> int:
         """Return the count read into the start of `buffer`; 0 at the peer's FIN. Cancelled, it took nothing."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from tallow_net.errors import ConnectError
     from tallow_net.transport.certificates import Certificate
+    from tallow_net.transport.measure import Measured
 
 ALPN = "tallow/1"
 
@@ -97,6 +98,10 @@ class TcpTransport(GuardedTransport):
         if not self._socket.closed:
             self._socket.reset()
             self._report_end()
+
+    def measured(self) -> Measured | None:
+        """Return what the kernel measured on this connection, None where it does not tell."""
+        return self._socket.measured()
 
     def take_socket(self) -> socket.socket:
         """Give the connected, non-blocking socket away, for a thread to own; the caller closes it.

@@ -34,6 +34,7 @@ from tallow_protocol.core.keeping import (
     UseToken,
 )
 from tallow_protocol.core.messages import Paths
+from tallow_protocol.core.spread import PathSample, connections_worth
 from tallow_protocol.errors import AttachError, ProtocolError
 from tallow_protocol.events import PathKind, PathLimit
 from tallow_protocol.limits import ATTACH_BYTES
@@ -141,8 +142,20 @@ class PathKeeper:
 
     def start(self) -> None:
         """Begin to look at the session."""
+        self._judge_length()
         self._shell.on_look = self._look
         self._runner = asyncio.create_task(self._guarded(self._run), name="tallow-paths")
+
+    def _judge_length(self) -> None:
+        """Have more than one data connection from the start where the path is long: each grows by itself.
+
+        Through a relay the kernel knows one half of the way alone; there the sender decides, once it has measured.
+        """
+        transport = self._met.frames.transport
+        if self._met.path.direct and isinstance(transport, TcpTransport):
+            measured = transport.measured()
+            if measured is not None:
+                self._session.connections_wanted = connections_worth(PathSample(measured.round_trip_s, 0.0))
 
     async def close(self) -> None:
         """End every try and stop listening, within a bound; what attached is the shell's and stays. Idempotent."""
