@@ -26,11 +26,11 @@ from typing import TYPE_CHECKING, Any
 from tallow_net import PeerText, TransportChoice
 from tallow_protocol import CodeReady, OfferReceived, Receiver, Sender, TransferDone, TransferOptions
 from tallow_protocol.aio.sources import Sources
+from tallow_protocol.core.filling import LENGTH_BYTES
 from tallow_protocol.core.manifest import FileManifest
 from tallow_protocol.core.messages import TallowCodec, split_offer
 from tallow_protocol.core.receiving import ReceivePipeline
 from tallow_protocol.core.records import parse_record
-from tallow_protocol.core.filling import LENGTH_BYTES
 from tallow_protocol.core.sending import SendPipeline
 from tallow_protocol.core.window import Window
 from tallow_protocol.disk.output import OutputFolder
