@@ -487,6 +487,9 @@ _DECODERS: Final[dict[int, Callable[[_Fields, bytes], Message]]] = {
 }
 
 
+_OFFER_TYPE = MessageType.OFFER.to_bytes(_TYPE_BYTES, "big")
+
+
 class TallowCodec:
     """Turns control messages into bytes and back. It holds no state; calls may overlap."""
 
@@ -528,6 +531,11 @@ class TallowCodec:
         message = decoder(fields, raw)
         fields.end()
         return message
+
+    @staticmethod
+    def is_offer(data: bytes) -> bool:
+        """Return whether `data` is a part of an offer, well formed or not."""
+        return data.startswith(_OFFER_TYPE)
 
     @staticmethod
     def raw_map(message: Offer) -> bytes:

@@ -82,7 +82,9 @@ class ReceiverRole:
         self._parts = 0
         self._total_bytes = 0
         self._manifest = FileManifest()
+        self._offer_ended = False
         self._offer_whole = False
+        self._offer: OfferReceived | None = None
         self._answered = False
         self._pipeline: ReceivePipeline | None = None
         self._started_at: float | None = None
@@ -105,14 +107,14 @@ class ReceiverRole:
     def confirmed(self, session: Session, now: float) -> None:
         """Show an offer that waited for the digits."""
         del now
-        if self._offer_whole:
-            self._show(session)
+        if self._offer is not None:
+            session.emit(self._offer)
 
     def message(self, session: Session, message: Message, now: float) -> None:
         """Take the offer, the ends of files and the manifest."""
         match message:
-            case Offer() if not self._offer_whole:
-                self._take_part(session, message, now)
+            case Offer() if not self._offer_ended:
+                self._take_part(session, message)
             case FileDone() if self._pipeline is not None and self._started_at is not None:
                 pipeline = self._pipeline
                 session.ask(lambda: pipeline.file_done(message), lambda job, at: self._step(session, job, at))
@@ -127,7 +129,7 @@ class ReceiverRole:
 
     # -- the offer -----------------------------------------------------------------------------------------
 
-    def _take_part(self, session: Session, part: Offer, now: float) -> None:
+    def _take_part(self, session: Session, part: Offer) -> None:
         if part.part != self._parts or self._parts >= OFFER_PARTS:
             raise ViolationError("The parts of the offer came out of order.")
         if len(self._entries) + len(part.entries) > OFFER_ENTRIES:
@@ -138,19 +140,13 @@ class ReceiverRole:
         self._parts += 1
         self._manifest.add_offer(part)
         self._entries.extend(part.entries)
-        if not part.last:
-            return
-        self._offer_whole = True
-        session.machine.to(TransferState.OFFERING)
-        try:
-            self._sinks.check(self._entries)
-        except ProtocolError as error:
-            self._refuse(session, error, now)
-            return
-        if not session.awaits_confirmation:
-            self._show(session)
+        if part.last:
+            self._offer_ended = True
+            session.ask(self._look, lambda job, at: self._looked(session, job, at))
 
-    def _show(self, session: Session) -> None:
+    def _look(self) -> OfferReceived:
+        """Check the whole offer and make its event; a job, since there may be 262,144 entries."""
+        self._sinks.check(self._entries)
         shown = tuple(
             OfferedEntry(
                 PeerText(entry.path),
@@ -162,7 +158,21 @@ class ReceiverRole:
             for entry in self._entries
         )
         files = sum(entry.kind is EntryKind.FILE for entry in self._entries)
-        session.emit(OfferReceived(shown, files, sum(entry.size or 0 for entry in self._entries)))
+        return OfferReceived(shown, files, self._total_bytes)
+
+    def _looked(self, session: Session, job: Job, now: float) -> None:
+        if session.error is not None:
+            return
+        self._offer_whole = True
+        session.machine.to(TransferState.OFFERING)
+        if isinstance(job.error, ProtocolError):
+            self._refuse(session, job.error, now)
+        elif job.error is not None:
+            session.fail(job.error, now)
+        else:
+            self._offer = job.result
+            if not session.awaits_confirmation:
+                session.emit(job.result)
 
     def accept(self, session: Session, now: float) -> None:
         """Take the user's yes: check the disk, then tell the sender. After the session's end it does nothing."""

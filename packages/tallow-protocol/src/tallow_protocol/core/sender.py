@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tallow_protocol.core.manifest import FileManifest, sign_manifest
-from tallow_protocol.core.messages import Accept, Done, Message, Received, Refuse, split_offer
+from tallow_protocol.core.messages import (
+    Accept,
+    Done,
+    Manifest,
+    Message,
+    Offer,
+    Received,
+    Refuse,
+    split_offer,
+)
 from tallow_protocol.core.spread import PathSample, SpreadChoice
 from tallow_protocol.core.state import TransferState
 from tallow_protocol.errors import IntegrityError, UnexpectedMessageError
@@ -16,6 +25,7 @@ if TYPE_CHECKING:
 
     from tallow_crypto import IdentityKeyPair
 
+    from tallow_protocol.core.jobs import Job
     from tallow_protocol.core.messages import Entry
     from tallow_protocol.core.records import Header
     from tallow_protocol.core.sending import Filled, Plan, SendPipeline
@@ -44,7 +54,9 @@ class SenderRole:
         self._offer_bytes = sum(entry.size or 0 for entry in entries)
         self._manifest = FileManifest()
         self._offered = False
+        self._authenticated = False
         self._accepted_at: float | None = None
+        self._manifest_asked = False
         self._manifest_sent = False
         self._last_byte_at = 0.0
         self._tuned: Tuning | None = None
@@ -66,6 +78,7 @@ class SenderRole:
     def authenticated(self, session: Session, now: float) -> None:
         """Take note that the offer is on its way to somebody who is there."""
         del now
+        self._authenticated = True
         if self._offered:
             session.machine.to(TransferState.OFFERING)
 
@@ -73,13 +86,27 @@ class SenderRole:
         """Send the offer that waited for the digits."""
         del now
         self._offer(session)
-        session.machine.to(TransferState.OFFERING)
 
     def _offer(self, session: Session) -> None:
-        for part in split_offer(self._entries):
+        session.ask(self._make_offer, lambda job, at: self._offer_made(session, job, at))
+
+    def _make_offer(self) -> list[Offer]:
+        """Encode the offer and begin the manifest; a job, since there may be 262,144 entries."""
+        parts = list(split_offer(self._entries))
+        for part in parts:
             self._manifest.add_offer(part)
+        return parts
+
+    def _offer_made(self, session: Session, job: Job, now: float) -> None:
+        if job.error is not None:
+            session.fail(job.error, now)
+        if session.error is not None:
+            return
+        for part in job.result:
             session.send(part)
         self._offered = True
+        if self._authenticated:
+            session.machine.to(TransferState.OFFERING)
 
     def message(self, session: Session, message: Message, now: float) -> None:
         """Take the receiver's answer, its acknowledgements and its end."""
@@ -156,15 +183,26 @@ class SenderRole:
         self._pipeline.hold_new_files = session.control_room < ROOM_TO_BEGIN_FILES
         while session.control_room > FILE_DONES_QUEUED and (done := self._pipeline.file_done()) is not None:
             session.send(done)
-        if self._manifest_sent or not self._pipeline.all_hashed or self._pipeline.owes_file_done:
+        if self._manifest_asked or not self._pipeline.all_hashed or self._pipeline.owes_file_done:
             return
         if session.peer is None:
             return
-        for file, root in self._pipeline.roots.items():
-            self._manifest.add_root(file, root)
-        digest = self._manifest.digest()
-        receiver = session.peer.fingerprint
-        session.send(sign_manifest(self._identity, session.keys.transcript_hash, receiver, digest))
+        self._manifest_asked = True
+        receiver, transcript_hash = session.peer.fingerprint, session.keys.transcript_hash
+
+        def work() -> Manifest:
+            for file, root in self._pipeline.roots.items():
+                self._manifest.add_root(file, root)
+            return sign_manifest(self._identity, transcript_hash, receiver, self._manifest.digest())
+
+        session.ask(work, lambda job, at: self._manifest_made(session, job, at))
+
+    def _manifest_made(self, session: Session, job: Job, now: float) -> None:
+        if job.error is not None:
+            session.fail(job.error, now)
+        if session.error is not None:
+            return
+        session.send(job.result)
         self._manifest_sent = True
         session.machine.to(TransferState.FINISHING)
 

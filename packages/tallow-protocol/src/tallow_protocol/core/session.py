@@ -16,6 +16,7 @@ up after a short silence.
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from tallow_crypto import AuthenticationError, CryptoError, RecordOpener, RecordSealer
@@ -77,6 +78,9 @@ __all__ = ["Link", "Role", "Session"]
 
 FAREWELL_S = 2.0
 """How long the news of a failure may take to leave before the connections are closed anyway."""
+
+LONG_OFFER_BYTES = 16 * 1024
+"""A part of an offer longer than this is decoded in a job: a MiB of it would hold the loop for 60 ms and more."""
 
 
 class Link:
@@ -247,6 +251,7 @@ class Session:
         self.connections_wanted = 1
         self._shown: tuple[Link, int] | None = None
         self._direct_by: float | None = None
+        self._offers_decoding = 0
         if self.machine.state is TransferState.IDLE:
             self.machine.to(TransferState.CONNECTING)
         self.machine.to(TransferState.NEGOTIATING)
@@ -481,17 +486,30 @@ class Session:
                     return
         header, content = job.result
         if isinstance(header, ControlHeader):
-            for data in self._control.received(header.number, header.ack, content):
-                message = self._codec.decode(data)
-                if isinstance(message, Ping | Received) is not (header.number == 0):
-                    raise UnexpectedMessageError(
-                        "the peer numbered a message that has no number, or the reverse"
-                    )
-                self._message(message, now)
+            self._take_control(header, content, now)
         else:
             link.bulk_arrived = True
             self._show_path(link)
             self.role.stored(self, link, content, now)
+
+    def _take_control(self, header: ControlHeader, content: bytes, now: float) -> None:
+        for data in self._control.received(header.number, header.ack, content):
+            if self._codec.is_offer(data) and (self._offers_decoding or len(data) > LONG_OFFER_BYTES):
+                self._offers_decoding += 1
+                self.ask(partial(self._codec.decode, data), self._take_offer)
+                continue
+            message = self._codec.decode(data)
+            if isinstance(message, Ping | Received) is not (header.number == 0):
+                raise UnexpectedMessageError("the peer numbered a message that has no number, or the reverse")
+            self._message(message, now)
+
+    def _take_offer(self, job: Job, now: float) -> None:
+        """Take a long part of an offer that a job has decoded; jobs keep the order of the parts."""
+        self._offers_decoding -= 1
+        if job.error is not None:
+            self.fail(job.error, now)
+        else:
+            self._message(job.result, now)
 
     def _message(self, message: Message, now: float) -> None:
         if self.error is not None or isinstance(message, Ping):
