@@ -1,14 +1,18 @@
 """The two QUIC engines behave the same towards our shell, each other and a peer that means harm."""
 
 import asyncio
+import errno
 import itertools
 import os
+import socket
 import subprocess
 import sys
 import time
 
 import pytest
 from tallow_net.errors import ConnectionLostError
+from tallow_net.transport.datagrams import SEGMENTED_BYTES, SEGMENTS, runs
+from tallow_net.transport.listener import listen
 from tallow_net.transport.quic import QuicTransport
 from tallow_net.transport.quic_engine import (
     ENGINE_VARIABLE,
@@ -293,8 +297,6 @@ def test_time_that_goes_back_a_little_is_no_error():
 @needs_qh3
 async def test_a_server_is_heard_once_a_client_of_qh3_has_spoken():
     async with asyncio.timeout(20):
-        from tallow_net.transport.listener import listen
-
         with use_quic_engine(QH3):
             listener = await listen("127.0.0.1", 0, tcp=None, quic=True, certificate=certificate())
             async with listener, asyncio.TaskGroup() as tasks:
@@ -306,5 +308,81 @@ async def test_a_server_is_heard_once_a_client_of_qh3_has_spoken():
         buffer = memoryview(bytearray(5))
         assert await near.receive_into(buffer) == 5
         assert bytes(buffer) == b"early"
+        near.abort()
+        far.abort()
+
+
+# --- many datagrams in one call of the system -------------------------------------------------------------------
+
+
+def test_runs_have_one_size_and_address_and_end_with_a_shorter_one():
+    long, short = bytes(1200), bytes(100)
+    there, elsewhere = ("192.0.2.1", 1), ("192.0.2.2", 1)
+    given = [
+        (long, there),
+        (long, there),
+        (short, there),
+        (long, there),
+        (long, elsewhere),
+        (short, elsewhere),
+    ]
+    assert list(runs(given)) == [
+        ([long, long, short], there),
+        ([long], there),
+        ([long, short], elsewhere),
+    ]
+    assert list(runs([(short, there), (long, there)])) == [([short], there), ([long], there)]
+    assert list(runs([])) == []
+
+
+def test_a_run_is_no_longer_than_the_kernel_takes():
+    there = ("192.0.2.1", 1)
+    assert [len(run) for run, _ in runs([(bytes(100), there)] * 130)] == [SEGMENTS, SEGMENTS, 2]
+    lengths = [sum(map(len, run)) for run, _ in runs([(bytes(1452), there)] * 100)]
+    assert max(lengths) <= SEGMENTED_BYTES < max(lengths) + 1452
+
+
+class CannotSegment(socket.socket):
+    calls = 0
+
+    def sendmsg(self, *arguments):
+        self.calls += 1
+        raise OSError(errno.EIO, "this device cannot segment")
+
+
+@needs_qh3
+async def test_a_device_that_cannot_segment_gets_each_datagram_alone():
+    async with asyncio.timeout(20):
+        with use_quic_engine(QH3):
+            listener = await listen("127.0.0.1", 0, tcp=None, quic=True, certificate=certificate())
+            sock = CannotSegment(socket.AF_INET, socket.SOCK_DGRAM)
+            sock.setblocking(False)
+            sock.connect(("127.0.0.1", listener.port))
+            async with listener, asyncio.TaskGroup() as tasks:
+                connecting = tasks.create_task(QuicTransport.over(sock, server_name="127.0.0.1"))
+                accepting = tasks.create_task(listener.accept())
+        near, far = connecting.result(), accepting.result()
+        await near.send(bytes(300_000))
+        received, buffer = 0, memoryview(bytearray(300_000))
+        while received < 300_000:
+            received += await far.receive_into(buffer)
+        assert sock.calls == 1
+        near.abort()
+        far.abort()
+
+
+@needs_qh3
+async def test_a_kernel_without_segmentation_carries_the_same_bytes(monkeypatch):
+    monkeypatch.setattr("tallow_net.transport.datagrams._can_segment", lambda _sock: False)
+    monkeypatch.setattr("tallow_net.transport.datagrams._gather", lambda _sock: False)
+    async with asyncio.timeout(20):
+        near, far = await quic_pair(QH3, QH3)
+        data = os.urandom(1_000_000)
+        sending = asyncio.create_task(near.send(data))
+        received, buffer = bytearray(), memoryview(bytearray(300_000))
+        while len(received) < len(data):
+            received += buffer[: await far.receive_into(buffer)]
+        await sending
+        assert received == data
         near.abort()
         far.abort()

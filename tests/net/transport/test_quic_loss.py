@@ -14,6 +14,11 @@ DEADLINE_S = 60
 every_engine = pytest.mark.parametrize("make_pair", QUIC_PAIRS, ids=lambda make: make.__name__)
 
 
+@pytest.fixture(autouse=True)
+def _each_datagram_alone(monkeypatch):
+    monkeypatch.setattr("tallow_net.transport.datagrams._can_segment", lambda _sock: False)
+
+
 @pytest.mark.parametrize("seed", range(3))
 @every_engine
 async def test_a_stream_is_whole_after_loss_doubling_and_reordering(monkeypatch, make_pair, seed):

@@ -152,8 +152,11 @@ class QuicTransport(GuardedTransport):
         def refused(error: OSError) -> None:
             transport.refused(error)
 
-        datagrams = DatagramLoop(sock, connected_to=peer, route=route, refused=refused)
-        engine = engine_library().client(server_name, window=window, probes=datagrams.unfragmented)
+        library = engine_library()
+        datagrams = DatagramLoop(
+            sock, connected_to=peer, batches=library.batches, route=route, refused=refused
+        )
+        engine = library.client(server_name, window=window, probes=datagrams.unfragmented)
         transport = cls(engine, datagrams, remote, window=window, unacknowledged_limit=unacknowledged_limit)
         transport.on_change(released=datagrams.close)
         try:
@@ -459,9 +462,8 @@ class QuicTransport(GuardedTransport):
             self._end(ConnectionLostError("The QUIC connection failed.", by="network"))
             return
         self._answered = self._answered or bool(datagrams)
-        for data, address in datagrams:
-            for _ in range(copies):
-                self._datagrams.send(data, address)
+        for _ in range(copies):
+            self._datagrams.send_all(datagrams)
         self._set_timer(now)
 
     def _set_timer(self, now: float) -> None:

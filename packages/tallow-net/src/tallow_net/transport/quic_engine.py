@@ -71,8 +71,6 @@ class QuicEngine(Protocol):
     """
 
     is_client: bool
-    batches: bool
-    """Whether it gains from many datagrams in one call of the system."""
     host_cid: bytes
 
     def connect(self, addr: Address, now: float) -> None:
@@ -139,6 +137,8 @@ class EngineLibrary(Protocol):
     """Makes engines of one library."""
 
     name: str
+    batches: bool
+    """Whether its engines gain from many datagrams in one call of the system."""
 
     def client(self, server_name: str, *, window: int, probes: bool) -> QuicEngine:
         """Return a client's engine. The certificate is left to the caller; `probes`: datagrams may grow."""
@@ -183,9 +183,9 @@ def _library(choice: QuicEngineChoice) -> EngineLibrary:
         found = importlib.util.find_spec("qh3") is not None
         return _library(QuicEngineChoice.QH3 if found else QuicEngineChoice.AIOQUIC)
     if choice is QuicEngineChoice.QH3:
-        from tallow_net.transport.quic_qh3 import Qh3Library
+        from tallow_net.transport.quic_qh3 import LIBRARY as QH3
 
-        return Qh3Library()
-    from tallow_net.transport.quic_aioquic import AioquicLibrary
+        return QH3
+    from tallow_net.transport.quic_aioquic import LIBRARY
 
-    return AioquicLibrary()
+    return LIBRARY

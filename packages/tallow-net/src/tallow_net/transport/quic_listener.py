@@ -58,7 +58,11 @@ class QuicEndpoint:
         self._opening: dict[QuicTransport, asyncio.TimerHandle] = {}
         self._accepting = True
         self._datagrams = DatagramLoop(
-            sock, connected_to=None, route=self._route, refused=lambda _error: None
+            sock,
+            connected_to=None,
+            batches=self._library.batches,
+            route=self._route,
+            refused=lambda _error: None,
         )
 
     def stop_accepting(self) -> None:

@@ -51,6 +51,7 @@ class Qh3Library:
     """See EngineLibrary."""
 
     name = "qh3"
+    batches = True
 
     def client(self, server_name: str, *, window: int, probes: bool) -> QuicEngine:
         """See EngineLibrary."""
@@ -87,6 +88,9 @@ class Qh3Library:
             destination_cid=header.source_id,
             supported_versions=list(VERSIONS),
         )
+
+
+LIBRARY = Qh3Library()
 
 
 def _configuration(**more: Any) -> QuicConfiguration:
@@ -161,8 +165,6 @@ class _HeldCore:
 
 class Qh3Engine(QuicConnection):
     """See QuicEngine. `window` is the receive window in bytes; one event of at most 64 KiB may come on top."""
-
-    batches = True
 
     def __init__(
         self,
