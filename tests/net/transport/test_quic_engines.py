@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from tallow_net.errors import ConnectionLostError
+from tallow_net.errors import ConnectionLostError, MisuseError
 from tallow_net.transport.datagrams import SEGMENTED_BYTES, SEGMENTS, runs
 from tallow_net.transport.listener import listen
 from tallow_net.transport.quic import QuicTransport
@@ -52,6 +52,12 @@ def test_qh3_is_used_where_it_is_installed(monkeypatch):
 def test_the_environment_chooses_for_a_process(monkeypatch, engine):
     monkeypatch.setenv(ENGINE_VARIABLE, engine.value)
     assert engine_library().name == engine.value
+
+
+def test_an_unknown_engine_is_misuse(monkeypatch):
+    monkeypatch.setenv(ENGINE_VARIABLE, "quiche")
+    with pytest.raises(MisuseError, match="aioquic or qh3"):
+        engine_library()
 
 
 @needs_qh3

@@ -9,11 +9,13 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
+
+from tallow_net.errors import MisuseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -173,15 +175,20 @@ def engine_library() -> EngineLibrary:
     """Return the library of the scope, else of the process, else the best that is installed."""
     choice = _chosen.get()
     if choice is QuicEngineChoice.BEST:
-        choice = QuicEngineChoice(os.environ.get(ENGINE_VARIABLE) or QuicEngineChoice.BEST.value)
+        word = os.environ.get(ENGINE_VARIABLE) or choice.value
+        if word not in {known.value for known in QuicEngineChoice}:
+            raise MisuseError(f"{ENGINE_VARIABLE} is {word!r}; it may be aioquic or qh3.")
+        choice = QuicEngineChoice(word)
     return _library(choice)
 
 
 @functools.cache
 def _library(choice: QuicEngineChoice) -> EngineLibrary:
     if choice is QuicEngineChoice.BEST:
-        found = importlib.util.find_spec("qh3") is not None
-        return _library(QuicEngineChoice.QH3 if found else QuicEngineChoice.AIOQUIC)
+        if importlib.util.find_spec("qh3") is not None:
+            with suppress(ImportError):  # too old, or not for this machine
+                return _library(QuicEngineChoice.QH3)
+        return _library(QuicEngineChoice.AIOQUIC)
     if choice is QuicEngineChoice.QH3:
         from tallow_net.transport.quic_qh3 import LIBRARY as QH3
 

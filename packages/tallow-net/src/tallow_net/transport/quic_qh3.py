@@ -44,6 +44,9 @@ WAITING_EVENTS = 65536
 # Its warnings are about what strangers send; without a handler Python would print them on the terminal.
 logging.getLogger("quic").addHandler(logging.NullHandler())
 
+if not hasattr(QuicConnection, "get_send_buffer_size"):
+    raise ImportError("qh3 is older than 2.1")
+
 VERSIONS = (int(QuicProtocolVersion.VERSION_1), int(QuicProtocolVersion.VERSION_2))
 
 
@@ -83,11 +86,12 @@ class Qh3Library:
 
     def version_negotiation(self, header: InitialHeader) -> bytes:
         """See EngineLibrary."""
-        return encode_quic_version_negotiation(
+        answer: bytes = encode_quic_version_negotiation(
             source_cid=header.destination_id,
             destination_cid=header.source_id,
             supported_versions=list(VERSIONS),
         )
+        return answer
 
 
 LIBRARY = Qh3Library()
