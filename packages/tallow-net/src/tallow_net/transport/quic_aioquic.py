@@ -317,6 +317,8 @@ class Engine(QuicConnection):
 
     def _write_connection_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace) -> None:
         limits = (self._local_max_data, self._local_max_streams_bidi, self._local_max_streams_uni)
+        if all(limit.value == limit.sent for limit in limits):
+            return  # the usual case, for each packet that is built
         used = [limit.used for limit in limits]
         for limit in limits:
             limit.used = 0
@@ -333,6 +335,8 @@ class Engine(QuicConnection):
             return  # refused, or never opened
         # One stream: its window is the connection's.
         stream.max_stream_data_local = self._local_max_data.value
+        if stream.max_stream_data_local == stream.max_stream_data_local_sent:
+            return
         highest, stream.receiver.highest_offset = stream.receiver.highest_offset, 0
         try:
             super()._write_stream_limits(builder=builder, space=space, stream=stream)
