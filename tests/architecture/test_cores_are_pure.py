@@ -29,6 +29,7 @@ CORES = [
     "tallow-protocol/src/tallow_protocol/code.py",
     "tallow-protocol/src/tallow_protocol/core/*.py",
     "tallow-relay/src/tallow_relay/caps.py",
+    "tallow-relay/src/tallow_relay/datatokens.py",
     "tallow-relay/src/tallow_relay/effects.py",
     "tallow-relay/src/tallow_relay/ratelimit.py",
     "tallow-relay/src/tallow_relay/rooms.py",

@@ -20,7 +20,7 @@ from tallow_protocol.aio.sources import Sources
 from tallow_protocol.core.receiver import ReceiverRole
 from tallow_protocol.core.sender import SenderRole
 from tallow_protocol.core.sending import SendPipeline
-from tallow_protocol.core.session import Link, Session
+from tallow_protocol.core.session import Session
 from tallow_protocol.core.window import Window
 from tallow_protocol.disk.output import OutputFolder
 from tallow_protocol.disk.scan import scan
@@ -30,6 +30,8 @@ from tallow_protocol.testing import handshake
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from tallow_protocol.core.links import Link
 
 WAIT_S = 60.0
 

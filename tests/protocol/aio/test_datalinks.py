@@ -12,7 +12,7 @@ from tallow_net import Side
 from tallow_net.transport.blocking import BLOCKING_STREAMS
 from tallow_protocol.aio import datalinks
 from tallow_protocol.aio.threads import DataThreads, data_threads
-from tallow_protocol.core import session as session_module
+from tallow_protocol.core import links as links_module
 from tallow_protocol.errors import PeerLeftError, RecordError
 from tallow_protocol.events import PathInUse, PathKind, TransferDone, TransferProgress
 
@@ -119,8 +119,8 @@ async def test_a_flipped_byte_ends_the_connection_and_not_the_transfer(
 async def test_a_silent_connection_is_given_up_while_another_stands_by(
     source: Path, tmp_path: Path, middle: Middle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "PATH_PING_S", 0.2)
-    monkeypatch.setattr(session_module, "PATH_SILENCE_DEDICATED_S", 1.5)
+    monkeypatch.setattr(links_module, "PATH_PING_S", 0.2)
+    monkeypatch.setattr(links_module, "PATH_SILENCE_DEDICATED_S", 1.5)
     shells = Shells(source, tmp_path / "out")
     links = shells.attach(Side.A, middle.sockets())
 
@@ -166,7 +166,7 @@ async def test_a_thread_that_rests_has_told_all_that_it_did(
     # Nothing is told for its amount or its slowness here, and a ping often follows the last record in the queue.
     monkeypatch.setattr(datalinks, "TOLD_BYTES", 2**40)
     monkeypatch.setattr(datalinks, "SLOW_S", 1e9)
-    monkeypatch.setattr(session_module, "PATH_PING_S", 0.001)
+    monkeypatch.setattr(links_module, "PATH_PING_S", 0.001)
     shells = Shells(source, tmp_path / "out", window_bytes=1024 * 1024)
     shells.attach(Side.A)
     async with asyncio.timeout(20):

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tallow_protocol.core.handshake import KemPort, ReceiverEstablished, SenderEstablished
-    from tallow_protocol.core.session import Link
+    from tallow_protocol.core.links import Link
     from tallow_protocol.events import Event
 
 __all__ = ["MemoryFolder", "MemorySources", "Pair", "PairConnection", "handshake"]

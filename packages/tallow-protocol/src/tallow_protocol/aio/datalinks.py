@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tallow_protocol.core.jobs import Job
-    from tallow_protocol.core.session import Link, Session
+    from tallow_protocol.core.links import Link
+    from tallow_protocol.core.session import Session
 
 __all__ = ["DataLink", "data_link"]
 

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from tallow_net import FrameStream
 
     from tallow_protocol.core.jobs import Job
+    from tallow_protocol.core.links import Link
     from tallow_protocol.core.sending import Filled, Plan
-    from tallow_protocol.core.session import Link, Session
+    from tallow_protocol.core.session import Session
 
 __all__ = ["LinkRunner"]
 

@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from tallow_protocol.aio.routes import Met
     from tallow_protocol.aio.shell import SessionShell
     from tallow_protocol.core.keeping import Dial, Step
-    from tallow_protocol.core.session import Link, Session
+    from tallow_protocol.core.links import Link
+    from tallow_protocol.core.session import Session
 
 __all__ = ["Allowed", "PathKeeper", "own_interfaces"]
 

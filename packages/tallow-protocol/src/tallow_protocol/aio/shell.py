@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from tallow_net import FrameStream
 
     from tallow_protocol.core.jobs import Job
-    from tallow_protocol.core.session import Link, Session
+    from tallow_protocol.core.links import Link
+    from tallow_protocol.core.session import Session
     from tallow_protocol.events import Event
 
 __all__ = ["SessionShell"]

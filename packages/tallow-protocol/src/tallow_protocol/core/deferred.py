@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from tallow_protocol.errors import MisuseError, UnexpectedMessageError
 
 if TYPE_CHECKING:
+    from tallow_protocol.core.links import Link
     from tallow_protocol.core.messages import Message
     from tallow_protocol.core.records import Header
     from tallow_protocol.core.sender import SenderRole
     from tallow_protocol.core.sending import Filled, Plan
-    from tallow_protocol.core.session import Link, Session
+    from tallow_protocol.core.session import Session
 
 __all__ = ["DeferredSender"]
 

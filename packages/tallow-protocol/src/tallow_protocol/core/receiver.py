@@ -47,11 +47,12 @@ if TYPE_CHECKING:
     from tallow_crypto import Fingerprint
 
     from tallow_protocol.core.jobs import Job
+    from tallow_protocol.core.links import Link
     from tallow_protocol.core.messages import Entry
     from tallow_protocol.core.receiving import Sink
     from tallow_protocol.core.records import Header
     from tallow_protocol.core.sending import Filled, Plan
-    from tallow_protocol.core.session import Link, Session
+    from tallow_protocol.core.session import Session
 
 __all__ = ["ReceiverRole", "SinkPort"]
 

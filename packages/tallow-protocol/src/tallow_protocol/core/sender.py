@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from tallow_crypto import IdentityKeyPair
 
     from tallow_protocol.core.jobs import Job
+    from tallow_protocol.core.links import Link
     from tallow_protocol.core.messages import Entry
     from tallow_protocol.core.records import Header
     from tallow_protocol.core.sending import Filled, Plan, SendPipeline
-    from tallow_protocol.core.session import Link, Session
+    from tallow_protocol.core.session import Session
     from tallow_protocol.core.window import Tuning
 
 __all__ = ["SenderRole"]

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from tallow_crypto import AuthenticationError, CryptoError, RecordOpener, RecordSealer
 from tallow_net.signaling import Side
@@ -27,6 +27,7 @@ from tallow_protocol.core.auth import check_auth, make_auth
 from tallow_protocol.core.codes import CloseCode
 from tallow_protocol.core.control import ControlChannel
 from tallow_protocol.core.jobs import Job, no_silent_faults
+from tallow_protocol.core.links import Link, LinkTable, ShownPath
 from tallow_protocol.core.messages import (
     Auth,
     Cancel,
@@ -37,7 +38,7 @@ from tallow_protocol.core.messages import (
     Spread,
     TallowCodec,
 )
-from tallow_protocol.core.paths import allows, combined, rank
+from tallow_protocol.core.paths import allows, combined
 from tallow_protocol.core.records import ControlHeader, control_record, parse_record
 from tallow_protocol.core.state import TransferState, TransferStateMachine
 from tallow_protocol.errors import (
@@ -52,15 +53,10 @@ from tallow_protocol.errors import (
     UnexpectedMessageError,
     ViolationError,
 )
-from tallow_protocol.events import PathInUse, PathKind, PathLimit, PeerIdentified, VerificationNeeded
+from tallow_protocol.events import PathKind, PathLimit, PeerIdentified, VerificationNeeded
 from tallow_protocol.limits import (
-    DATA_CONNECTIONS,
     DIRECT_WAIT_S,
     DONE_WAIT_S,
-    PATH_PING_S,
-    PATH_SILENCE_DEDICATED_S,
-    PATH_SILENCE_S,
-    PING_AFTER_S,
     SILENCE_S,
 )
 
@@ -71,132 +67,17 @@ if TYPE_CHECKING:
 
     from tallow_protocol.core.keyschedule import SessionKeys
     from tallow_protocol.core.records import Header
+    from tallow_protocol.core.role import Role
     from tallow_protocol.core.sending import Filled, Plan
     from tallow_protocol.events import Event
 
-__all__ = ["Link", "Role", "Session"]
+__all__ = ["Session"]
 
 FAREWELL_S = 2.0
 """How long the news of a failure may take to leave before the connections are closed anyway."""
 
 LONG_OFFER_BYTES = 16 * 1024
 """A part of an offer longer than this is decoded in a job: a MiB of it would hold the loop for 60 ms and more."""
-
-
-class Link:
-    """One connection of a session: its number, its keys, its times. Made by the session alone.
-
-    `dedicated` says that a thread owns its socket. `hearing` is false while what arrived is still being stored: the
-    peer cannot be blamed for a silence then. `round_trip_s` and `lost_share` are the kernel's, where it tells.
-    """
-
-    __slots__ = (
-        "attached",
-        "bulk_arrived",
-        "cause",
-        "dedicated",
-        "hearing",
-        "ident",
-        "last_received",
-        "last_sent",
-        "lost",
-        "lost_share",
-        "number",
-        "opener",
-        "owes_first",
-        "passing",
-        "path",
-        "proven",
-        "round_trip_s",
-        "sealer",
-    )
-
-    def __init__(
-        self,
-        ident: int,
-        number: int,
-        sealer: RecordSealer,
-        opener: RecordOpener,
-        now: float,
-        *,
-        proven: bool,
-        attached: AttachedConnection,
-        path: PathKind,
-        dedicated: bool,
-    ) -> None:
-        self.ident = ident
-        self.number = number
-        self.sealer = sealer
-        self.opener = opener
-        self.attached = attached
-        self.path = path
-        self.dedicated = dedicated
-        self.proven = proven
-        self.owes_first = False
-        self.passing: deque[bytes] = deque()
-        self.hearing = True
-        self.bulk_arrived = False
-        self.round_trip_s: float | None = None
-        self.lost_share: float | None = None
-        self.lost = False
-        self.cause: ProtocolError | None = None
-        self.last_sent = now
-        self.last_received = now
-
-    def __repr__(self) -> str:
-        return f"Link(number={self.number}, path={self.path.value}, dedicated={self.dedicated}, lost={self.lost})"
-
-    @property
-    def rank(self) -> int:
-        """Return its place among all kinds of connections, 0 the best."""
-        return rank(self.path, dedicated=self.dedicated)
-
-
-class Role(Protocol):
-    """What makes a session a sender's or a receiver's."""
-
-    @property
-    def offer_bytes(self) -> int | None:
-        """Return the bytes of the files of the offer, None while it is not known."""
-
-    def started(self, session: Session, now: float) -> None:
-        """Begin; our Auth is queued, the peer's has not come."""
-
-    def authenticated(self, session: Session, now: float) -> None:
-        """Go on: the peer showed its identity."""
-
-    def confirmed(self, session: Session, now: float) -> None:
-        """Go on: the user compared the digits and said yes."""
-
-    def message(self, session: Session, message: Message, now: float) -> None:
-        """Take one control message, in order."""
-
-    def store(self, header: Header, body: memoryview) -> object:
-        """Do the heavy part of a bulk record; runs in the worker."""
-
-    def stored(self, session: Session, link: Link, outcome: object, now: float) -> None:
-        """Take the outcome of what arrived on `link`."""
-
-    def before_control(self, session: Session, link: Link) -> None:
-        """Queue what is better said in one message than in many; control is about to leave on `link`."""
-
-    def plan(self, link: Link, now: float) -> Plan | None:
-        """Return what bulk goes next on this link."""
-
-    def fill(self, plan: Plan, buffer: memoryview) -> Filled:
-        """Make its record; runs in the worker."""
-
-    def filled(self, session: Session, filled: Filled, now: float) -> None:
-        """Take note of it."""
-
-    def lost(self, link: Link) -> None:
-        """Take back what was on its way on this link."""
-
-    def oldest_sent_at(self, link: Link) -> float | None:
-        """Return when the oldest unacknowledged bulk record on this link was planned."""
-
-    def close(self) -> None:
-        """Release files; runs in the worker."""
 
 
 class Session:
@@ -236,7 +117,8 @@ class Session:
         self._epoch_shift = epoch_shift
         self._codec = TallowCodec()
         self._control = ControlChannel()
-        self._links: dict[int, Link] = {}
+        self._links = LinkTable(side)
+        self._shown = ShownPath(side)
         self._next_ident = 0
         self._next_number = first_number(side)
         self._acceptor = AttachAcceptor(keys, Side.B if side is Side.A else Side.A)
@@ -249,7 +131,6 @@ class Session:
         self.peer_paths: Paths | None = None
         self.allowed = paths
         self.connections_wanted = 1
-        self._shown: tuple[Link, int] | None = None
         self._direct_by: float | None = None
         self._offers_decoding = 0
         if self.machine.state is TransferState.IDLE:
@@ -265,7 +146,7 @@ class Session:
     @property
     def links(self) -> tuple[Link, ...]:
         """Return the connections that are not lost."""
-        return tuple(self._links.values())
+        return tuple(self._links)
 
     @property
     def offer_bytes(self) -> int | None:
@@ -350,7 +231,7 @@ class Session:
             dedicated=dedicated,
         )
         self._next_ident += 1
-        self._links[link.ident] = link
+        self._links.add(link)
         return link
 
     def lost(self, link: Link, now: float, cause: ProtocolError | None = None) -> None:
@@ -360,7 +241,7 @@ class Session:
         self._last_loss = cause or self._last_loss
         link.cause = cause
         link.lost = True
-        self._links.pop(link.ident, None)
+        self._links.remove(link)
         self._control.lost(link.ident)
         self.role.lost(link)
         if not link.proven and link.number:
@@ -368,53 +249,17 @@ class Session:
         if self._ends_at is not None and not self._links:
             self._ends_at = now
 
-    # -- which one carries what ----------------------------------------------------------------------------
+    # -- paths ---------------------------------------------------------------------------------------------
 
     @property
     def carriers(self) -> tuple[Link, ...]:
         """Return the connections that carry file data now: the best, and its like where each has a thread."""
-        usable = [link for link in self._links.values() if link.proven and allows(self.allowed, link.path)]
-        if not usable:
-            return ()
-        best = min(usable, key=lambda link: (link.rank, link.ident))
-        if not best.dedicated:
-            return (best,)
-        return tuple(link for link in usable if link.rank == best.rank)[:DATA_CONNECTIONS]
-
-    def _speaker(self) -> Link | None:
-        """Return the connection that carries control now; connection 0 may speak before it is proven.
-
-        A's control keeps out of the way of A's own file data where another connection of the same kind stands, since
-        it would wait behind what is queued. B sends no file data: it answers where that comes from.
-        """
-        able = [link for link in self._links.values() if link.proven or link.number == 0]
-        keeps_off = self.side is Side.A
-
-        def place(link: Link) -> tuple[bool, bool, int, int]:
-            return not link.path.direct, link.dedicated is keeps_off, link.rank, link.ident
-
-        return min(able, key=place, default=None)
-
-    def _silence_s(self, link: Link) -> float:
-        """Return how long `link` may be silent: short where another stands by, which may carry on at once."""
-        if link.number == 0 or not any(other.proven and other is not link for other in self._links.values()):
-            return SILENCE_S
-        return PATH_SILENCE_DEDICATED_S if link.dedicated else PATH_SILENCE_S
-
-    def _ping_s(self, link: Link) -> float:
-        return PATH_PING_S if self._silence_s(link) < SILENCE_S else PING_AFTER_S
+        return self._links.carriers(self.allowed)
 
     def _show_path(self, link: Link) -> None:
-        """Tell the application where file data goes, when that changed."""
-        alike = sum(other.rank == link.rank and other.proven for other in self._links.values())
-        before = self._shown
-        if before is not None and not before[0].lost:
-            if (before[0].rank, before[1]) == (link.rank, alike):
-                return
-            if self.side is Side.B and before[0].rank < link.rank:
-                return  # what was on its way when the sender moved
-        self._shown = link, alike
-        self._events.append(PathInUse(link.path, link.dedicated, alike))
+        event = self._shown.look(link, self._links)
+        if event is not None:
+            self._events.append(event)
 
     def _take_paths(self, paths: Paths, now: float) -> None:
         self.peer_paths = paths
@@ -600,14 +445,14 @@ class Session:
             return None
         self.role.before_control(self, link)
         taken: tuple[int, int, bytes] | None = None
-        if link is self._speaker():
+        if link is self._links.speaker():
             taken = self._control.take(link.ident)
         if taken is None and link.passing:
             taken = 0, self._control.ack, link.passing.popleft()
         if taken is None and link.owes_first:
             taken = 0, self._control.ack, b""
         if taken is None:
-            if now - link.last_sent < self._ping_s(link):
+            if now - link.last_sent < self._links.ping_s(link):
                 return None
             taken = 0, self._control.ack, self._codec.encode(Ping())
         link.owes_first = False
@@ -741,8 +586,11 @@ class Session:
     def next_deadline(self) -> float | None:
         """Return when `tick` has something to do, None for never."""
         times = [] if self._ends_at is None else [self._ends_at]
-        for link in self._links.values():
-            times += [link.last_sent + self._ping_s(link), link.last_received + self._silence_s(link)]
+        for link in self._links:
+            times += [
+                link.last_sent + self._links.ping_s(link),
+                link.last_received + self._links.silence_s(link),
+            ]
             oldest = self.role.oldest_sent_at(link)
             if oldest is not None:
                 times.append(oldest + SILENCE_S)
@@ -752,11 +600,11 @@ class Session:
 
     def tick(self, now: float) -> None:
         """Give up connections that are silent; notice the end."""
-        for link in list(self._links.values()):
+        for link in self.links:
             if not link.hearing:
                 link.last_received = now
             oldest = self.role.oldest_sent_at(link)
-            allowed_s = self._silence_s(link)
+            allowed_s = self._links.silence_s(link)
             if now - link.last_received >= allowed_s or (oldest is not None and now - oldest >= SILENCE_S):
                 self.lost(
                     link, now, PeerLeftError(f"the other side was silent for {allowed_s:g} s", by="network")

@@ -1,0 +1,174 @@
+"""The connections of one session: which of them carries file data, which control, and how silent each may be."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from tallow_net.signaling import Side
+
+from tallow_protocol.core.paths import allows, rank
+from tallow_protocol.events import PathInUse
+from tallow_protocol.limits import (
+    DATA_CONNECTIONS,
+    PATH_PING_S,
+    PATH_SILENCE_DEDICATED_S,
+    PATH_SILENCE_S,
+    PING_AFTER_S,
+    SILENCE_S,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from tallow_crypto import RecordOpener, RecordSealer
+
+    from tallow_protocol.core.attach import AttachedConnection
+    from tallow_protocol.errors import ProtocolError
+    from tallow_protocol.events import PathKind, PathLimit
+
+__all__ = ["Link", "LinkTable", "ShownPath"]
+
+
+class Link:
+    """One connection of a session: its number, its keys, its times. Made by the session alone.
+
+    `dedicated` says that a thread owns its socket. `hearing` is false while what arrived is still being stored: the
+    peer cannot be blamed for a silence then. `round_trip_s` and `lost_share` are the kernel's, where it tells.
+    """
+
+    __slots__ = (
+        "attached",
+        "bulk_arrived",
+        "cause",
+        "dedicated",
+        "hearing",
+        "ident",
+        "last_received",
+        "last_sent",
+        "lost",
+        "lost_share",
+        "number",
+        "opener",
+        "owes_first",
+        "passing",
+        "path",
+        "proven",
+        "round_trip_s",
+        "sealer",
+    )
+
+    def __init__(
+        self,
+        ident: int,
+        number: int,
+        sealer: RecordSealer,
+        opener: RecordOpener,
+        now: float,
+        *,
+        proven: bool,
+        attached: AttachedConnection,
+        path: PathKind,
+        dedicated: bool,
+    ) -> None:
+        self.ident = ident
+        self.number = number
+        self.sealer = sealer
+        self.opener = opener
+        self.attached = attached
+        self.path = path
+        self.dedicated = dedicated
+        self.proven = proven
+        self.owes_first = False
+        self.passing: deque[bytes] = deque()
+        self.hearing = True
+        self.bulk_arrived = False
+        self.round_trip_s: float | None = None
+        self.lost_share: float | None = None
+        self.lost = False
+        self.cause: ProtocolError | None = None
+        self.last_sent = now
+        self.last_received = now
+
+    def __repr__(self) -> str:
+        return f"Link(number={self.number}, path={self.path.value}, dedicated={self.dedicated}, lost={self.lost})"
+
+    @property
+    def rank(self) -> int:
+        """Return its place among all kinds of connections, 0 the best."""
+        return rank(self.path, dedicated=self.dedicated)
+
+
+class LinkTable:
+    """The connections that are not lost."""
+
+    def __init__(self, side: Side) -> None:
+        self._side = side
+        self._links: dict[int, Link] = {}
+
+    def __iter__(self) -> Iterator[Link]:
+        return iter(self._links.values())
+
+    def __len__(self) -> int:
+        return len(self._links)
+
+    def add(self, link: Link) -> None:
+        """Take a new one."""
+        self._links[link.ident] = link
+
+    def remove(self, link: Link) -> None:
+        """Forget one that is lost."""
+        self._links.pop(link.ident, None)
+
+    def carriers(self, allowed: PathLimit) -> tuple[Link, ...]:
+        """Return those that carry file data: the best, and its like where each has a thread."""
+        usable = [link for link in self if link.proven and allows(allowed, link.path)]
+        if not usable:
+            return ()
+        best = min(usable, key=lambda link: (link.rank, link.ident))
+        if not best.dedicated:
+            return (best,)
+        return tuple(link for link in usable if link.rank == best.rank)[:DATA_CONNECTIONS]
+
+    def speaker(self) -> Link | None:
+        """Return the one that carries control; connection 0 may speak before it is proven.
+
+        A's control keeps out of the way of A's own file data where another connection of the same kind stands, since
+        it would wait behind what is queued. B sends no file data: it answers where that comes from.
+        """
+        keeps_off = self._side is Side.A
+
+        def place(link: Link) -> tuple[bool, bool, int, int]:
+            return not link.path.direct, link.dedicated is keeps_off, link.rank, link.ident
+
+        return min((link for link in self if link.proven or link.number == 0), key=place, default=None)
+
+    def silence_s(self, link: Link) -> float:
+        """Return how long `link` may be silent: short where another stands by, which may carry on at once."""
+        if link.number == 0 or not any(other.proven and other is not link for other in self):
+            return SILENCE_S
+        return PATH_SILENCE_DEDICATED_S if link.dedicated else PATH_SILENCE_S
+
+    def ping_s(self, link: Link) -> float:
+        """Return after how long without sending `link` is pinged."""
+        return PATH_PING_S if self.silence_s(link) < SILENCE_S else PING_AFTER_S
+
+
+class ShownPath:
+    """What the application was told of where file data goes."""
+
+    def __init__(self, side: Side) -> None:
+        self._side = side
+        self._shown: tuple[Link, int] | None = None
+
+    def look(self, link: Link, links: Iterable[Link]) -> PathInUse | None:
+        """Return the news, if there is any, now that file data went over `link`, one of `links`."""
+        alike = sum(other.rank == link.rank and other.proven for other in links)
+        if self._shown is not None and not self._shown[0].lost:
+            before, count = self._shown
+            if (before.rank, count) == (link.rank, alike):
+                return None
+            if self._side is Side.B and before.rank < link.rank:
+                return None  # what was on its way when the sender moved
+        self._shown = link, alike
+        return PathInUse(link.path, link.dedicated, alike)
