@@ -114,7 +114,7 @@ def test_a_program_that_fails_or_hangs_says_why(program, said):
 
 
 def test_start_up_is_taken_off_where_a_program_has_no_figure_of_its_own():
-    found = contender(ran(3.0), ran(5.0), start_ups=[1.0, 1.0])
+    found = contender(ran(3.0), ran(5.0), start_ups=[ran(1.0), ran(1.0)])
 
     assert own(found).values == (2.0, 4.0)
     assert rate(found).values[0] == pytest.approx((1 << 30) / 2e6)

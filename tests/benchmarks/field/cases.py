@@ -13,6 +13,7 @@ from tests.benchmarks.field.trees import (
     MIB,
     amount,
     difference,
+    made_aside,
     make_random,
     make_sparse,
     make_text,
@@ -75,7 +76,7 @@ class Case:
         sources = {}
         for name, (maker, full, short) in self.make.items():
             sources[name] = folder / f"source-{name}"
-            maker(sources[name], short if settings.quick else full)
+            made_aside(maker, sources[name], short if settings.quick else full)
             files, size = amount(sources[name])
             result["sources"][name] = {"files": files, "bytes": size}
         tiny = folder / "source-tiny"
@@ -128,8 +129,8 @@ class Case:
         for attempt in range(TALLOW_TRIES if isinstance(one, c.Tallow) else 1):
             try:
                 run = self._run(one, source, folder)
-                if self.start_up and run.own_s is None:
-                    entry["start_ups"].append(self._run(one, tiny, folder).whole_s)
+                if self.start_up and not one.is_reference:
+                    entry["start_ups"].append(self._run(one, tiny, folder).plain())
             except (FailedError, OSError, KeyError, ValueError, StopIteration) as error:
                 entry.setdefault("failures", []).append(f"{type(error).__name__}: {error}")
                 say(f"  round {turn + 1}, {one.name}: failed, {error}")

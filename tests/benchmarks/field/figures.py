@@ -46,9 +46,13 @@ def whole(found: Mapping[str, Any]) -> Spread:
     return Spread(tuple(run["whole_s"] for run in found["runs"]))
 
 
+def _start_up(found: Mapping[str, Any], name: str) -> float:
+    return statistics.median(run[name] for run in found["start_ups"]) if found.get("start_ups") else 0.0
+
+
 def own(found: Mapping[str, Any]) -> Spread:
     """Seconds of the transfer alone: the program's own figure, or the whole less a start-up timed with 1 KiB."""
-    start_up = statistics.median(found["start_ups"]) if found.get("start_ups") else 0.0
+    start_up = _start_up(found, "whole_s")
     seconds = (run["own_s"] or max(run["whole_s"] - start_up, run["whole_s"] / 10) for run in found["runs"])
     return Spread(tuple(seconds))
 
@@ -68,9 +72,12 @@ def cpu(found: Mapping[str, Any]) -> Spread | None:
     return spread([run["cpu_s"] for run in found["runs"]])
 
 
-def cpu_gib(found: Mapping[str, Any]) -> Spread | None:
-    """CPU seconds of both sides for a GiB."""
-    return spread([run["cpu_s"] and run["cpu_s"] * GIB / run["bytes"] for run in found["runs"]])
+def cpu_gib(found: Mapping[str, Any], *, with_start_up: bool = False) -> Spread | None:
+    """CPU seconds of both sides for a GiB; what 1 KiB costs is taken off where it was measured."""
+    if any(run["cpu_s"] is None for run in found["runs"]):
+        return None
+    start_up = 0.0 if with_start_up else _start_up(found, "cpu_s")
+    return Spread(tuple(max(run["cpu_s"] - start_up, 0.0) * GIB / run["bytes"] for run in found["runs"]))
 
 
 def relay_cpu_gib(found: Mapping[str, Any]) -> Spread | None:

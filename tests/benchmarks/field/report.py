@@ -36,7 +36,8 @@ compared byte for byte with its source. Cells are medians, with the range in bra
 - **Transfer** is the program's own figure (Tallow's `done` event: from the yes to the last verified byte). scp, rsync,
   magic-wormhole, croc and sendme give none: in the cases of 1 GiB, what they take for 1 KiB is taken off.
 - **Whole** runs from the start of the receiving process to its exit, interpreter and imports included. The sender waits.
-- **CPU** is user and system time of all processes of both sides; a relay's is its own column.
+- **CPU** is user and system time of all processes of both sides; a relay's is its own column. In the cases of 1 GiB, what
+  1 KiB costs is taken off here too.
 - **Peak** is the largest resident set of any one process; below about 30 MB the kernel's figure is the benchmark's own.
 - A virtual machine may give free pages back to its host and get them again slowly, which alone can halve a figure. So
   before each run with large files that much memory is written and freed, and their copies are deleted after it.

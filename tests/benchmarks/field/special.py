@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tests.benchmarks.field.cases import Settings
 
 BENCHMARKS = Path(__file__).parents[1]
+RATIO = re.compile(r"^(\S+) / (\S+): ([0-9.]+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,8 @@ def engines(settings: Settings) -> dict[str, Any]:
     mib = ["--mib", 32, "--rounds", 1] if settings.quick else ["--mib", 512, "--rounds", 3]
     text, _ = script("bench_quic.py", *mib)
     settings.say("  " + "\n  ".join(text.splitlines()[-8:]))
-    return {"text": text, "records": records(text)}
+    ratios = {f"{above}/{below}": float(value) for above, below, value in RATIO.findall(text)}
+    return {"text": text, "ratios": ratios}
 
 
 def rooms(settings: Settings) -> dict[str, Any]:
