@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from tallow_net import RelayAddress, TransportChoice
-from tallow_protocol import OfferReceived, Receiver, TransferOptions, TransferProgress
+from tallow_protocol import OfferReceived, PathLimit, Receiver, TransferOptions, TransferProgress
 from tallow_protocol.disk.root import StagedFile
 
 from tests.relay.process_kit import process
@@ -25,6 +25,9 @@ from tests.relay.process_kit import process
 TALLOW = Path(sys.executable).with_name("tallow")
 TCP, QUIC = TransportChoice.TCP, TransportChoice.QUIC
 LEGS = [(TCP, TCP), (TCP, QUIC), (QUIC, TCP), (QUIC, QUIC)]
+INSIDE = ("--relay-only", "--encrypt-twice")
+"""File data stays in the legs whose transports a test names."""
+
 MIB = 1024 * 1024
 GROWTH_KIB = 32 * 1024
 SAMPLE_S = 0.1
@@ -116,13 +119,17 @@ def digest_of(path: Path) -> str:
 
 
 async def stop_and_go_on(
-    tmp_path: Path, legs: tuple[TransportChoice, TransportChoice], size: int, stop_s: float
+    tmp_path: Path,
+    legs: tuple[TransportChoice, TransportChoice],
+    size: int,
+    stop_s: float,
+    way: tuple[str, ...] = INSIDE,
 ) -> None:
     path, out = tmp_path / "random.bin", tmp_path / "out"
     wanted = await asyncio.to_thread(write_random, path, size)
     async with process(tmp_path / "relay") as relay:
         address = f"127.0.0.1:{relay.port}"
-        common = ("--json", "--anonymous", "--relay", address, "--transport")
+        common = ("--json", "--anonymous", *way, "--relay", address, "--transport")
         async with tallow(tmp_path / "a", "send", *common, legs[0].value, path) as a:
             code = (await a.until("code"))["code"]
             b_arguments = ("receive", *common, legs[1].value, "--yes", "--out", out, code)
@@ -149,7 +156,7 @@ async def stop_and_go_on(
     assert max(growth) < GROWTH_KIB, f"sender and relay grew by {growth} KiB"
     closed = [line for line in relay.log if line["event"] == "room_closed"]
     assert len(closed) == 1
-    assert closed[0]["bytes"] > size
+    assert (closed[0]["bytes"] > size) is ("--relay-only" in way)
     assert await asyncio.to_thread(digest_of, out / path.name) == wanted
 
 
@@ -160,6 +167,14 @@ async def test_a_stopped_receiver_grows_nobody_and_goes_on(
     size = 64 * MIB
     async with asyncio.timeout(120):
         await stop_and_go_on(tmp_path, legs, size, 3.0)
+
+
+@pytest.mark.parametrize("way", [("--relay-only",), ()], ids=["plain-connections-of-the-relay", "direct"])
+async def test_a_stopped_receiver_holds_back_data_connections_too(
+    tmp_path: Path, way: tuple[str, ...]
+) -> None:
+    async with asyncio.timeout(120):
+        await stop_and_go_on(tmp_path, (TCP, TCP), 512 * MIB, 3.0, way)
 
 
 @pytest.mark.slow
@@ -190,11 +205,16 @@ async def test_a_disk_that_takes_50_ms_a_write_holds_the_sender_back(
 
     monkeypatch.setattr(StagedFile, "write_at", write_slowly)
     async with process(tmp_path / "relay") as relay:
-        common = ("--json", "--anonymous", "--relay", f"127.0.0.1:{relay.port}", "--transport")
+        common = ("--json", "--anonymous", *INSIDE, "--relay", f"127.0.0.1:{relay.port}", "--transport")
         async with tallow(tmp_path / "a", "send", *common, legs[0].value, path) as a:
             code = (await a.until("code"))["code"]
             samples: list[list[int]] = []
-            options = TransferOptions(relays=(RelayAddress("127.0.0.1", relay.port),), transport=legs[1])
+            options = TransferOptions(
+                relays=(RelayAddress("127.0.0.1", relay.port),),
+                transport=legs[1],
+                paths=PathLimit.RELAY_ONLY,
+                plain_data=False,
+            )
             async with asyncio.timeout(100), Receiver(code, out, options=options) as receiver:
                 async for event in receiver:
                     if isinstance(event, OfferReceived):
