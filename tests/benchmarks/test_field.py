@@ -149,7 +149,8 @@ def test_the_page_names_targets_figures_failures_and_what_was_left_out(tmp_path)
     judged = write_report(results, tmp_path / "performance.md")
     page = (tmp_path / "performance.md").read_text()
 
-    assert "| tallow 1 | 1074 | 1.25 | 1.00 | 60 |" in page
+    assert "| tallow | 1074 | 1.25 | 1.00 | 60 |" in page
+    assert "Versions: tallow 1, rsync 1." in page
     assert "rsync over ssh: it fell over" in page
     assert "croc (it is not on PATH)" in page
     assert "Not measured: no luck." in page

@@ -70,6 +70,7 @@ class Contender(ABC):
     name: str
     source = "main"
     compares = True
+    most_rounds = 0  # 0: as many as the case has
     is_reference = False  # a reference is no tool of the same kind: a raw limit, a local copy
 
     def __init__(self, place: Place, peers: Path, work: Path) -> None:
@@ -315,6 +316,7 @@ class Iperf(Contender):
 
 class Copy(Contender):
     name = "cp -r"
+    compares = False
     is_reference = True
 
     def missing(self) -> str | None:
@@ -512,9 +514,9 @@ def tallow(
     return type("Tallow", (Tallow,), {"name": name, "route": route, "options": options, "source": source})
 
 
-def iperf(name: str, seconds: int) -> type[Iperf]:
+def iperf(name: str, seconds: int = 0, most_rounds: int = 0) -> type[Iperf]:
     """Return iperf3 under another name, bounded by time where seconds are given."""
-    return type("Iperf", (Iperf,), {"name": name, "seconds": seconds})
+    return type("Iperf", (Iperf,), {"name": name, "seconds": seconds, "most_rounds": most_rounds})
 
 
 def install_peers(peers: Path) -> None:

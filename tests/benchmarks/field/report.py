@@ -106,7 +106,11 @@ def _without_records(text: str) -> str:
 
 def _transfers(result: Mapping[str, Any]) -> Iterator[str]:
     rounds = "one round" if result["rounds"] == 1 else f"{result['rounds']} rounds"
-    yield f"{result['place'][0].upper()}{result['place'][1:]}; {rounds}.\n"
+    versions = dict.fromkeys(
+        f"{name.partition(',')[0].partition(' ')[0]} {one['version']}"
+        for name, one in result["contenders"].items()
+    )
+    yield f"{result['place'][0].upper()}{result['place'][1:]}; {rounds}. Versions: {', '.join(versions)}.\n"
     found = {name: one for name, one in result["contenders"].items() if one["runs"]}
     by_rate = result["sources"]["main"]["files"] == 1 and result["sources"]["main"]["bytes"] > 1 << 20
     references = [
@@ -156,13 +160,13 @@ def _row(
     by_rate: bool,
     has_relay: bool,
 ) -> list[str]:
-    label = f"{name} {one['version']}"
+    label = name
     if one["source"] != "main":
         label += f", {result['sources'][one['source']]['bytes'] >> 20} MiB"
     if by_rate and result.get("link_mbit"):
         label += f" ({f.rate(one).median * 8 / result['link_mbit']:.0%} of the link)"
-    if one.get("once") and result["rounds"] > 1:
-        label += ", one round"
+    if len(one["runs"]) < result["rounds"]:
+        label += f", {len(one['runs'])} of the rounds"
     has_own = by_rate or any(run["own_s"] is not None for run in one["runs"])
     spent = f.cpu_gib(one) if by_rate else f.cpu(one)
     relay = f.relay_cpu_gib(one)
