@@ -30,11 +30,12 @@ class Wires:
         return time.monotonic() - start
 
     async def push(self, count, size=100):
-        """Send numbered datagrams and an end that no loss touches; return the numbers as they come."""
+        """Send numbered datagrams, the first packets of this link; return the numbers as they come."""
         for number in range(count):
             self.a.send(number.to_bytes(4, "big") + bytes(size - 4))
             if number % 20 == 19:
                 await self.caught_up(number + 1)
+        await self.caught_up(count)
         return await self.drained()
 
     async def caught_up(self, count):
