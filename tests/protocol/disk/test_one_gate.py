@@ -7,7 +7,8 @@ import pytest
 import tallow_protocol
 
 PACKAGE = Path(tallow_protocol.__file__).parent
-GATE = {"disk/root.py", "disk/system.py"}
+CALLS = "disk/calls.py"
+GATE = {CALLS, "disk/root.py", "disk/system.py"}
 READER = "disk/scan.py"
 MODULES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
 
@@ -97,11 +98,23 @@ def test_this_check_sees(line):
     assert list(writers(ast.parse(line)))
 
 
+def calls_of(module):
+    tree = ast.parse((PACKAGE / module).read_text("utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+
+@pytest.mark.parametrize("module", sorted(GATE - {CALLS}))
+def test_the_gate_asks_the_operating_system_through_one_object_only(module):
+    allowed = {"os.strerror", "os.fsencode", "os.sync"}
+    called = {ast.unparse(call.func) for call in calls_of(module)}
+    assert {name for name in called if name.startswith("os.")} <= allowed
+    assert not called & {"open", "Path.mkdir"}
+
+
 def test_the_gate_follows_no_link_and_replaces_nothing():
-    text = (PACKAGE / "disk" / "root.py").read_text("utf-8")
-    calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
-    opened = [ast.unparse(call) for call in calls if ast.unparse(call.func) == "os.open"]
+    calls = calls_of("disk/root.py")
+    opened = [ast.unparse(call) for call in calls if ast.unparse(call.func).endswith("calls.open")]
     assert len(opened) == 4
     # The first is the directory that the user chose; all others name a flag set that has O_NOFOLLOW.
     assert sum("O_NOFOLLOW" in call or "_OPEN_FOLDER" in call or "_NEW_FILE" in call for call in opened) == 3
-    assert not any(ast.unparse(call.func) in {"os.rename", "os.replace"} for call in calls)
+    assert not any(ast.unparse(call.func).endswith((".rename", ".replace")) for call in calls)

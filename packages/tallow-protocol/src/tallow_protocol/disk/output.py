@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tallow_protocol.disk.calls import SYSTEM
 from tallow_protocol.disk.names import check_offer, quoted
 from tallow_protocol.disk.root import OutputRoot, StagedFile
 from tallow_protocol.errors import ConflictError
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tallow_protocol.core.messages import Entry
+    from tallow_protocol.disk.calls import SystemCalls
 
 __all__ = ["OfferSink", "OutputFolder"]
 
@@ -34,8 +36,9 @@ def _check(entries: Sequence[Entry]) -> _Checked:
 class OutputFolder:
     """Where a receiver was told to write. Opening it is what creates it, after the user's yes."""
 
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
+    def __init__(self, directory: str | os.PathLike[str], *, calls: SystemCalls = SYSTEM) -> None:
         self._directory = directory
+        self._calls = calls
         self._checked = _Checked((), ())
 
     def check(self, entries: Sequence[Entry]) -> None:
@@ -44,7 +47,7 @@ class OutputFolder:
 
     def open(self) -> OfferSink:
         """Open the gate; raises NotWritableError or NoSpaceError."""
-        return OfferSink(OutputRoot.open(self._directory), self._checked)
+        return OfferSink(OutputRoot.open(self._directory, calls=self._calls), self._checked)
 
 
 class OfferSink:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Self
 
 from tallow_protocol.disk import names, system
+from tallow_protocol.disk.calls import SYSTEM, FileStatus, SystemCalls
 from tallow_protocol.disk.errors import NameRefusedError
 from tallow_protocol.errors import (
     ConflictError,
@@ -42,7 +43,6 @@ STAGING_PREFIX = ".tallow-"
 
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_EFFECTIVE_IDS = os.access in os.supports_effective_ids
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 # A file system without modes or times (FAT) answers its files' owner with one of these.
 _NOT_KEPT = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
@@ -73,7 +73,7 @@ class StagedFile:
                 f"a write beyond the {self._size_bytes} bytes of {names.quoted(self._components[-1])}"
             )
         try:
-            _write(self._open_descriptor(), view, offset)
+            _write(self._root.calls, self._open_descriptor(), view, offset)
         except OSError as error:
             raise _translated(error, self._components) from error
 
@@ -85,7 +85,7 @@ class StagedFile:
         """
         descriptor = self._open_descriptor()
         try:
-            if os.fstat(descriptor).st_size != self._size_bytes:
+            if self._root.calls.fstat(descriptor).st_size != self._size_bytes:
                 raise IntegrityError(
                     f"{names.quoted('/'.join(self._components))} is shorter than was promised"
                 )
@@ -115,7 +115,7 @@ class StagedFile:
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            os.close(descriptor)
+            self._root.calls.close(descriptor)
 
 
 class OutputRoot:
@@ -126,7 +126,8 @@ class OutputRoot:
     checked again here, since this is the gate.
     """
 
-    def __init__(self, directory: Path, descriptor: int) -> None:
+    def __init__(self, directory: Path, descriptor: int, calls: SystemCalls = SYSTEM) -> None:
+        self.calls = calls
         self._directory = directory
         self._descriptor = descriptor
         self._staging = -1
@@ -141,7 +142,7 @@ class OutputRoot:
         """Files and folders whose mode or time the file system would not keep (FAT)."""
 
     @classmethod
-    def open(cls, directory: str | os.PathLike[str]) -> "OutputRoot":
+    def open(cls, directory: str | os.PathLike[str], *, calls: SystemCalls = SYSTEM) -> "OutputRoot":
         """Return the gate to `directory`, which is created if it is missing, parents included.
 
         The directory is the user's own choice, so a link there is followed. Raises NotWritableError.
@@ -149,20 +150,20 @@ class OutputRoot:
         path = Path(directory)
         descriptor = -1
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            if not os.access(".", os.W_OK | os.X_OK, dir_fd=descriptor, effective_ids=_EFFECTIVE_IDS):
+            calls.make_folders(str(path))
+            descriptor = calls.open(str(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            if not calls.writable(descriptor):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except (FileExistsError, NotADirectoryError):
             raise NotWritableError(f"{names.quoted(str(path))} is not a directory") from None
         except (OSError, ValueError) as error:
             if descriptor >= 0:
-                os.close(descriptor)
+                calls.close(descriptor)
             if isinstance(error, OSError) and error.errno in _FULL:
                 raise NoSpaceError(f"no space left to create {names.quoted(str(path))}") from error
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise NotWritableError(f"cannot write into {names.quoted(str(path))}: {reason}") from error
-        return cls(path, descriptor)
+        return cls(path, descriptor, calls)
 
     @property
     def directory(self) -> Path:
@@ -172,7 +173,7 @@ class OutputRoot:
     def free_bytes(self) -> int:
         """Return how many bytes this user may still write to the file system. Raises NotWritableError."""
         try:
-            status = os.fstatvfs(self._descriptor)
+            status = self.calls.fstatvfs(self._descriptor)
         except OSError as error:
             raise _translated(error, ()) from error
         return status.f_bavail * status.f_frsize
@@ -219,21 +220,22 @@ class OutputRoot:
         Raises as `begin` and `StagedFile.commit` do; nothing of the file is left then.
         """
         self._check(components)
+        calls = self.calls
         name = ""
         try:
             folder = self._folder(components[:-1])
             descriptor, name = self._new_small_file(mode & 0o777)
             try:
-                written = os.pwrite(descriptor, data, 0)
+                written = calls.pwrite(descriptor, data, 0)
                 if written != len(data):
-                    _write(descriptor, memoryview(data)[written:], written)
-                if os.fstat(descriptor).st_mode & 0o7777 != mode & 0o777:  # the umask took a bit
+                    _write(calls, descriptor, memoryview(data)[written:], written)
+                if calls.fstat(descriptor).st_mode & 0o7777 != mode & 0o777:  # the umask took a bit
                     self.finish_file(descriptor, mode, mtime_ns)
-                elif not _set_time(descriptor, mtime_ns):
+                elif not _set_time(calls, descriptor, mtime_ns):
                     self.attributes_lost += 1
             finally:
-                os.close(descriptor)
-            system.place(name, self._staging, components[-1], folder)
+                calls.close(descriptor)
+            system.place(calls, name, self._staging, components[-1], folder)
         except OSError as error:
             self.unstage(name)
             raise _translated(error, components) from error
@@ -261,10 +263,10 @@ class OutputRoot:
         names.check_link_target(components, target)
         try:
             folder = self._folder(components[:-1])
-            os.symlink(target, components[-1], dir_fd=folder)
+            self.calls.symlink(target, components[-1], dir_fd=folder)
             if mtime_ns is not None:
                 try:
-                    os.utime(components[-1], ns=(mtime_ns, mtime_ns), dir_fd=folder, follow_symlinks=False)
+                    self.calls.lutime(components[-1], mtime_ns, dir_fd=folder)
                 except (OSError, NotImplementedError):
                     self.attributes_lost += 1
         except OSError as error:
@@ -286,7 +288,7 @@ class OutputRoot:
     def sync(self) -> None:
         """Wait until all that was written is on the device: one call for a whole transfer. May take long."""
         try:
-            system.sync_file_system(self._descriptor)
+            self.calls.sync_file_system(self._descriptor)
         except OSError as error:
             raise _translated(error, ()) from error
 
@@ -299,19 +301,19 @@ class OutputRoot:
         for staged in tuple(self._open_files):
             staged.abandon()
         for handle in self._handles.values():
-            os.close(handle)
+            self.calls.close(handle)
         self._handles.clear()
         staging, self._staging = self._staging, -1
         if staging >= 0:
-            os.close(staging)
+            self.calls.close(staging)
             # Not empty, or moved by somebody: then it stays. Never more than an rmdir of what we made.
             with contextlib.suppress(OSError):
-                status = os.stat(self._staging_name, dir_fd=self._descriptor, follow_symlinks=False)
+                status = self.calls.stat(self._staging_name, dir_fd=self._descriptor)
                 if _identity(status) == self._staging_identity:
-                    os.rmdir(self._staging_name, dir_fd=self._descriptor)
+                    self.calls.rmdir(self._staging_name, dir_fd=self._descriptor)
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            os.close(descriptor)
+            self.calls.close(descriptor)
 
     def __enter__(self) -> Self:
         return self
@@ -323,19 +325,19 @@ class OutputRoot:
 
     def finish_file(self, descriptor: int, mode: int, mtime_ns: int) -> None:
         """Set permission bits (never set-user-id, set-group-id, sticky) and time through an open handle."""
-        mode_kept = _set_mode(descriptor, mode & 0o777)
-        if not (_set_time(descriptor, mtime_ns) and mode_kept):
+        mode_kept = _set_mode(self.calls, descriptor, mode & 0o777)
+        if not (_set_time(self.calls, descriptor, mtime_ns) and mode_kept):
             self.attributes_lost += 1
 
     def place(self, staged_name: str, components: tuple[str, ...]) -> None:
         """Give a staged file its final name. Raises OSError, FileExistsError where something stands."""
-        system.place(staged_name, self._staging, components[-1], self._folder(components[:-1]))
+        system.place(self.calls, staged_name, self._staging, components[-1], self._folder(components[:-1]))
 
     def unstage(self, name: str) -> None:
         """Remove a file of the staging directory, if it is there. Never raises."""
         if name and self._staging >= 0:
             with contextlib.suppress(OSError):  # placed already, or a failing disk: nothing more can be done
-                os.unlink(name, dir_fd=self._staging)
+                self.calls.unlink(name, dir_fd=self._staging)
 
     def forget(self, staged: StagedFile) -> None:
         """Drop a staged file that has ended."""
@@ -369,16 +371,16 @@ class OutputRoot:
     def _create(self, name: str, mode: int) -> int:
         if self._staging < 0:
             self._open_staging()
-        return os.open(name, _NEW_FILE, mode, dir_fd=self._staging)
+        return self.calls.open(name, _NEW_FILE, mode, dir_fd=self._staging)
 
     def _open_staging(self) -> None:
         name = STAGING_PREFIX + secrets.token_hex(16)
-        os.mkdir(name, 0o700, dir_fd=self._descriptor)
-        self._staging = os.open(name, _OPEN_FOLDER, dir_fd=self._descriptor)
+        self.calls.mkdir(name, 0o700, dir_fd=self._descriptor)
+        self._staging = self.calls.open(name, _OPEN_FOLDER, dir_fd=self._descriptor)
         self._staging_name = name
-        status = os.fstat(self._staging)
+        status = self.calls.fstat(self._staging)
         self._staging_identity = _identity(status)
-        if status.st_uid != os.geteuid():
+        if status.st_uid != self.calls.user():
             raise PermissionError(errno.EACCES, "the staging directory was replaced by somebody else's")
 
     def _folder(self, components: tuple[str, ...], *, asked: bool = False) -> int:
@@ -399,20 +401,19 @@ class OutputRoot:
         if known is None:
             try:
                 # With an entry of its own it is closed to others until finish_folders; else the umask decides.
-                os.mkdir(components[-1], 0o700 if asked else 0o777, dir_fd=parent)
+                self.calls.mkdir(components[-1], 0o700 if asked else 0o777, dir_fd=parent)
             except FileExistsError:
                 raise _conflict(components) from None
-        handle = _open_own_folder(parent, components, known)
-        self._made[components] = known or _identity(os.fstat(handle))
+        handle = _open_own_folder(self.calls, parent, components, known)
+        self._made[components] = known or _identity(self.calls.fstat(handle))
         self._handles[components] = handle
         if len(self._handles) > FOLDER_HANDLES:
-            os.close(self._handles.popitem(last=False)[1])
+            self.calls.close(self._handles.popitem(last=False)[1])
         return handle
 
-    @staticmethod
-    def _exists(folder: int, name: str) -> bool:
+    def _exists(self, folder: int, name: str) -> bool:
         try:
-            os.stat(name, dir_fd=folder, follow_symlinks=False)
+            self.calls.stat(name, dir_fd=folder)
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -420,28 +421,30 @@ class OutputRoot:
         return True
 
 
-def _open_own_folder(parent: int, components: tuple[str, ...], known: tuple[int, int] | None) -> int:
+def _open_own_folder(
+    calls: SystemCalls, parent: int, components: tuple[str, ...], known: tuple[int, int] | None
+) -> int:
     """Return a handle of a folder that we made; ConflictError if a link or another folder is there instead."""
     replaced = ConflictError(
         f"the folder {names.quoted('/'.join(components))} was replaced by something else while it was being written"
     )
     try:
-        handle = os.open(components[-1], _OPEN_FOLDER, dir_fd=parent)
+        handle = calls.open(components[-1], _OPEN_FOLDER, dir_fd=parent)
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.ENOENT}:
             raise replaced from None
         raise
-    status = os.fstat(handle)
-    if status.st_uid != os.geteuid() or known not in {None, _identity(status)}:
-        os.close(handle)
+    status = calls.fstat(handle)
+    if status.st_uid != calls.user() or known not in {None, _identity(status)}:
+        calls.close(handle)
         raise replaced
     return handle
 
 
-def _set_mode(descriptor: int, mode: int) -> bool:
+def _set_mode(calls: SystemCalls, descriptor: int, mode: int) -> bool:
     """Return whether the file system keeps it."""
     try:
-        os.fchmod(descriptor, mode)
+        calls.fchmod(descriptor, mode)
     except OSError as error:
         if error.errno not in _NOT_KEPT:
             raise
@@ -449,10 +452,10 @@ def _set_mode(descriptor: int, mode: int) -> bool:
     return True
 
 
-def _set_time(descriptor: int, mtime_ns: int) -> bool:
+def _set_time(calls: SystemCalls, descriptor: int, mtime_ns: int) -> bool:
     """Return whether the file system keeps it."""
     try:
-        os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+        calls.futime(descriptor, mtime_ns)
     except OverflowError:
         return False
     except OSError as error:
@@ -462,13 +465,13 @@ def _set_time(descriptor: int, mtime_ns: int) -> bool:
     return True
 
 
-def _write(descriptor: int, data: memoryview, offset: int) -> None:
+def _write(calls: SystemCalls, descriptor: int, data: memoryview, offset: int) -> None:
     done = 0
     while done < len(data):
-        done += os.pwrite(descriptor, data[done:], offset + done)
+        done += calls.pwrite(descriptor, data[done:], offset + done)
 
 
-def _identity(status: os.stat_result) -> tuple[int, int]:
+def _identity(status: FileStatus) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 

@@ -1,11 +1,16 @@
-"""The two system calls that Python lacks: a rename that never replaces, and a sync of one file system."""
+"""The two system calls that Python lacks, a rename that never replaces and a sync of one file system; and `place`."""
+
+from __future__ import annotations
 
 import contextlib
 import errno
 import os
 import sys
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tallow_protocol.disk.calls import SystemCalls
 
 _RENAME_NOREPLACE = 1  # linux/fs.h
 _UNSUPPORTED = frozenset(
@@ -13,7 +18,7 @@ _UNSUPPORTED = frozenset(
 )
 
 
-def place(name: str, source_directory: int, final_name: str, directory: int) -> None:
+def place(calls: SystemCalls, name: str, source_directory: int, final_name: str, directory: int) -> None:
     """Give the file `name` its final name in another directory of the same file system, never replacing one.
 
     Raises FileExistsError if something stands there, a link to nothing included, and OSError otherwise;
@@ -22,32 +27,35 @@ def place(name: str, source_directory: int, final_name: str, directory: int) -> 
     created exclusively under the final name, then renamed over (such as FAT outside Linux).
     """
     try:
-        os.link(name, final_name, src_dir_fd=source_directory, dst_dir_fd=directory, follow_symlinks=False)
+        calls.link(name, final_name, src_dir_fd=source_directory, dst_dir_fd=directory)
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
     else:
         with contextlib.suppress(OSError):  # the file is placed; a name left in staging is no failure of it
-            os.unlink(name, dir_fd=source_directory)
+            calls.unlink(name, dir_fd=source_directory)
         return
-    if not _rename_noreplace(name, source_directory, final_name, directory):
-        _rename_over_own(name, source_directory, final_name, directory)
+    if not calls.rename_noreplace(name, final_name, src_dir_fd=source_directory, dst_dir_fd=directory):
+        _rename_over_own(calls, name, source_directory, final_name, directory)
 
 
-def _rename_over_own(name: str, source_directory: int, final_name: str, directory: int) -> None:
+def _rename_over_own(
+    calls: SystemCalls, name: str, source_directory: int, final_name: str, directory: int
+) -> None:
     """Take the final name with an empty file that only we can have made, then rename over it."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    placeholder = os.open(final_name, flags, 0o600, dir_fd=directory)
+    placeholder = calls.open(final_name, flags, 0o600, dir_fd=directory)
     try:
-        os.rename(name, final_name, src_dir_fd=source_directory, dst_dir_fd=directory)
+        calls.rename(name, final_name, src_dir_fd=source_directory, dst_dir_fd=directory)
     except OSError:
         with contextlib.suppress(OSError):
-            standing = os.stat(final_name, dir_fd=directory, follow_symlinks=False)
-            if os.path.samestat(standing, os.fstat(placeholder)):
-                os.unlink(final_name, dir_fd=directory)
+            standing = calls.stat(final_name, dir_fd=directory)
+            own = calls.fstat(placeholder)
+            if (standing.st_dev, standing.st_ino) == (own.st_dev, own.st_ino):
+                calls.unlink(final_name, dir_fd=directory)
         raise
     finally:
-        os.close(placeholder)
+        calls.close(placeholder)
 
 
 def sync_file_system(descriptor: int) -> None:
@@ -63,7 +71,7 @@ def sync_file_system(descriptor: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def _rename_noreplace(name: str, source_directory: int, final_name: str, directory: int) -> bool:
+def rename_noreplace(name: str, source_directory: int, final_name: str, directory: int) -> bool:
     """Rename by renameat2; return False where kernel, library or file system has no such thing."""
     library = _libc()
     if library is None or not hasattr(library, "renameat2"):
