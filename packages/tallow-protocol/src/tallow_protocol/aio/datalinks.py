@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DataLink", "data_link"]
 
-TOLD_BYTES = 1024 * 1024
+TOLD_BYTES = 2 * 1024 * 1024
 """A busy thread tells the loop after so many bytes: each turn of the loop costs what a few chunks cost."""
 
 SLOW_S = 0.002

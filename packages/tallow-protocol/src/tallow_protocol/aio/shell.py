@@ -49,6 +49,7 @@ class SessionShell:
         self._runners: dict[int, LinkRunner | DataLink] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._pump_due = False
+        self._mark: object = None
         self._lock = threading.Lock()
         self._loop = asyncio.get_running_loop()
         self._worker = Worker(self._loop, self._finished, name="tallow-transfer", lock=self._lock)
@@ -93,7 +94,7 @@ class SessionShell:
         from tallow_net.transport.tcp import TcpTransport
 
         sock.setblocking(False)
-        link.dedicated = False
+        self.session.serve(link)
         self.add(link, FrameStream(TcpTransport(sock, "the other side"), limit=SEALED_FRAME_BYTES))
 
     def poke(self) -> None:
@@ -122,7 +123,9 @@ class SessionShell:
                 runner.wake()
         if self.on_look is not None:
             self.on_look()
-        self._changed.set()
+        if self.session.ending or self.session.mark != self._mark:
+            self._mark = self.session.mark
+            self._changed.set()
 
     async def run(self) -> None:
         """Run until the session has finished, then close everything. Raises the session's error."""

@@ -42,6 +42,7 @@ class Link:
         "bulk_arrived",
         "cause",
         "dedicated",
+        "direct",
         "hearing",
         "ident",
         "last_received",
@@ -54,6 +55,7 @@ class Link:
         "passing",
         "path",
         "proven",
+        "rank",
         "round_trip_s",
         "sealer",
     )
@@ -77,7 +79,9 @@ class Link:
         self.opener = opener
         self.attached = attached
         self.path = path
+        self.direct = path.direct
         self.dedicated = dedicated
+        self.rank = rank(path, dedicated=dedicated)
         self.proven = proven
         self.owes_first = False
         self.passing: deque[bytes] = deque()
@@ -93,18 +97,18 @@ class Link:
     def __repr__(self) -> str:
         return f"Link(number={self.number}, path={self.path.value}, dedicated={self.dedicated}, lost={self.lost})"
 
-    @property
-    def rank(self) -> int:
-        """Return its place among all kinds of connections, 0 the best."""
-        return rank(self.path, dedicated=self.dedicated)
-
 
 class LinkTable:
-    """The connections that are not lost."""
+    """The connections that are not lost. What is asked for each record is kept until something changes."""
 
     def __init__(self, side: Side) -> None:
         self._side = side
         self._links: dict[int, Link] = {}
+        self._carriers: dict[PathLimit, tuple[Link, ...]] = {}
+        self._speaker: Link | None = None
+        self._proven = 0
+        self.revision = 0
+        """Counts the changes."""
 
     def __iter__(self) -> Iterator[Link]:
         return iter(self._links.values())
@@ -115,13 +119,39 @@ class LinkTable:
     def add(self, link: Link) -> None:
         """Take a new one."""
         self._links[link.ident] = link
+        self.changed()
 
     def remove(self, link: Link) -> None:
         """Forget one that is lost."""
         self._links.pop(link.ident, None)
+        self.changed()
+
+    def prove(self, link: Link) -> None:
+        """Note that a record of the peer opened on it."""
+        link.proven = True
+        self.changed()
+
+    def serve(self, link: Link) -> None:
+        """Note that no thread was left for it: the event loop runs it."""
+        link.dedicated = False
+        link.rank = rank(link.path, dedicated=False)
+        self.changed()
+
+    def changed(self) -> None:
+        """Forget what was worked out."""
+        self.revision += 1
+        self._carriers.clear()
+        self._proven = sum(link.proven for link in self)
+        self._speaker = self._choose_speaker()
 
     def carriers(self, allowed: PathLimit) -> tuple[Link, ...]:
         """Return those that carry file data: the best, and its like where each has a thread."""
+        known = self._carriers.get(allowed)
+        if known is None:
+            known = self._carriers[allowed] = self._choose_carriers(allowed)
+        return known
+
+    def _choose_carriers(self, allowed: PathLimit) -> tuple[Link, ...]:
         usable = [link for link in self if link.proven and allows(allowed, link.path)]
         if not usable:
             return ()
@@ -136,16 +166,19 @@ class LinkTable:
         A's control keeps out of the way of A's own file data where another connection of the same kind stands, since
         it would wait behind what is queued. B sends no file data: it answers where that comes from.
         """
+        return self._speaker
+
+    def _choose_speaker(self) -> Link | None:
         keeps_off = self._side is Side.A
 
         def place(link: Link) -> tuple[bool, bool, int, int]:
-            return not link.path.direct, link.dedicated is keeps_off, link.rank, link.ident
+            return not link.direct, link.dedicated is keeps_off, link.rank, link.ident
 
         return min((link for link in self if link.proven or link.number == 0), key=place, default=None)
 
     def silence_s(self, link: Link) -> float:
         """Return how long `link` may be silent: short where another stands by, which may carry on at once."""
-        if link.number == 0 or not any(other.proven and other is not link for other in self):
+        if link.number == 0 or self._proven <= link.proven:
             return SILENCE_S
         return PATH_SILENCE_DEDICATED_S if link.dedicated else PATH_SILENCE_S
 

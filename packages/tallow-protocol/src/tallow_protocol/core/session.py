@@ -234,6 +234,10 @@ class Session:
         self._links.add(link)
         return link
 
+    def serve(self, link: Link) -> None:
+        """Note that no thread was left for a dedicated connection: the event loop runs it."""
+        self._links.serve(link)
+
     def lost(self, link: Link, now: float, cause: ProtocolError | None = None) -> None:
         """Take note that a connection ended; what it had not delivered goes again elsewhere."""
         if link.lost:
@@ -322,7 +326,7 @@ class Session:
             return
         link.last_received = now
         if not link.proven:
-            link.proven = True
+            self._links.prove(link)
             if link.number:
                 try:
                     self._acceptor.opened(link.attached)
@@ -582,6 +586,16 @@ class Session:
     def finished(self) -> bool:
         """Return whether nothing is left to do but close the connections."""
         return self._ended
+
+    @property
+    def ending(self) -> bool:
+        """Return whether the end may come with whatever arrives or leaves: `tick` then looks at each change."""
+        return self._ends_at is not None
+
+    @property
+    def mark(self) -> object:
+        """Return a value that changes when `next_deadline` may have come nearer."""
+        return self._links.revision, self._direct_by
 
     def next_deadline(self) -> float | None:
         """Return when `tick` has something to do, None for never."""
