@@ -16,6 +16,8 @@ from tallow_protocol.core.messages import (
     Entry,
     EntryKind,
     FileDone,
+    From,
+    Have,
     Manifest,
     MessageType,
     Offer,
@@ -118,6 +120,14 @@ messages = st.one_of(
         ).map(tuple),
     ),
     st.builds(Spread, st.integers(1, 4)),
+    st.builds(
+        Have,
+        st.integers(0, 2**32 - 1),
+        st.integers(16, 22).map(lambda log2: 1 << log2),
+        st.integers(1, 2**41),
+        st.binary(min_size=32, max_size=32),
+    ),
+    st.builds(From, st.integers(0, 2**32 - 1), st.integers(0, 2**48)),
 )
 
 
@@ -184,6 +194,8 @@ def test_types_and_numbers_are_the_ones_of_the_wire():
         "RECEIVED": 10,
         "PATHS": 11,
         "SPREAD": 12,
+        "HAVE": 13,
+        "FROM": 14,
     }
 
 
@@ -197,9 +209,12 @@ def test_the_bytes_of_a_small_message_are_fixed():
         == "000ba20102028183" + "0144c00002011901bb"
     )
     assert CODEC.encode(Spread(4)).hex() == "000ca10104"
+    have = Have(2, 524_288, 94, bytes(32))
+    assert CODEC.encode(have).hex() == "000da40102021a00080000" + "03185e045820" + "00" * 32
+    assert CODEC.encode(From(2, 94)).hex() == "000ea2010202185e"
 
 
-@pytest.mark.parametrize("kind", [0, 13, 255, 256, 0xFFFF])
+@pytest.mark.parametrize("kind", [0, 15, 255, 256, 0xFFFF])
 def test_an_unknown_type_is_refused(kind):
     with pytest.raises(MessageError):
         CODEC.decode(wire(kind, {}))
@@ -414,6 +429,51 @@ def test_a_spread_is_one_to_four_connections(connections, good):
     encoded = wire(12, {1: connections})
     if good:
         assert CODEC.decode(encoded) == Spread(connections)
+    else:
+        with pytest.raises(MessageError):
+            CODEC.decode(encoded)
+
+
+@pytest.mark.parametrize(
+    ("chunk_size", "count", "good"),
+    [
+        (1 << 15, 1, False),
+        (1 << 16, 1, True),
+        (1 << 22, 1, True),
+        (1 << 23, 1, False),
+        (65_537, 1, False),
+        (3 << 16, 1, False),
+        (0, 1, False),
+        (1 << 16, 0, False),
+        (1 << 16, 1 << 47, True),
+        (1 << 16, (1 << 47) + 1, False),
+        (1 << 22, 1 << 41, True),
+        (1 << 22, (1 << 41) + 1, False),
+    ],
+)
+def test_a_have_is_of_whole_chunks_of_a_possible_file(chunk_size, count, good):
+    encoded = wire(13, {1: 0, 2: chunk_size, 3: count, 4: bytes(32)})
+    if good:
+        assert CODEC.decode(encoded) == Have(0, chunk_size, count, bytes(32))
+    else:
+        with pytest.raises(MessageError):
+            CODEC.decode(encoded)
+
+
+@pytest.mark.parametrize("root", [bytes(31), bytes(33), "x" * 32])
+def test_a_have_has_a_root_of_32_bytes(root):
+    with pytest.raises(MessageError):
+        CODEC.decode(wire(13, {1: 0, 2: 1 << 16, 3: 1, 4: root}))
+
+
+@pytest.mark.parametrize(
+    ("file", "first", "good"),
+    [(0, 0, True), (2**32 - 1, 2**48, True), (2**32, 0, False), (0, 2**48 + 1, False), (0, -1, False)],
+)
+def test_a_from_names_a_file_and_a_chunk_in_range(file, first, good):
+    encoded = wire(14, {1: file, 2: first})
+    if good:
+        assert CODEC.decode(encoded) == From(file, first)
     else:
         with pytest.raises(MessageError):
             CODEC.decode(encoded)

@@ -77,6 +77,12 @@ class FileRoot:
             raise ValueError(f"a chunk's digest has {DIGEST_BYTES} bytes, not {len(digest)}")
         self._hasher.update(digest)
 
+    def update_all(self, digests: Buffer) -> None:
+        """Append the digests of many chunks, joined, in order; ValueError unless a multiple of 32 bytes."""
+        if len(digests) % DIGEST_BYTES:
+            raise ValueError(f"a chunk's digest has {DIGEST_BYTES} bytes")
+        self._hasher.update(digests)
+
     def digest(self) -> bytes:
         """Return the 32-byte root over the digests so far; more may follow."""
         return self._hasher.digest()

@@ -23,12 +23,16 @@ __all__ = [
     "OfferReceived",
     "OfferedEntry",
     "OfferedKind",
+    "OnConflict",
     "PathInUse",
     "PathKind",
     "PathLimit",
     "PeerIdentified",
+    "Rejoined",
+    "Rejoining",
     "RelayBack",
     "RelayTrouble",
+    "Resumed",
     "ServerNotice",
     "TransferDone",
     "TransferProgress",
@@ -66,6 +70,33 @@ class PathLimit(enum.Enum):
     ANY = "any"
     RELAY_ONLY = "relay-only"
     DIRECT_ONLY = "direct-only"
+
+
+class OnConflict(enum.Enum):
+    """What a receiver does where something of an offer's names stands in its directory already.
+
+    Whatever is chosen: a folder is never deleted, and neither a folder nor a file takes the place of the other.
+    """
+
+    ASK = "ask"
+    """Write nothing: the offer is refused, and the error names what stands there."""
+
+    SKIP = "skip"
+    """Leave what stands as it is, and write what is missing, also inside standing folders."""
+
+    RENAME = "rename"
+    """Write each top-level entry whose name is taken under a free name beside it, such as `name (1).ext`."""
+
+    OVERWRITE = "overwrite"
+    """Put new files in the place of standing ones, each when it is whole and verified, also inside standing folders."""
+
+    NEWER = "newer"
+    """As `OVERWRITE` where the offered file changed after the standing one; any other is left as it is."""
+
+    @property
+    def merges(self) -> bool:
+        """Return whether standing folders are written into."""
+        return self in {OnConflict.SKIP, OnConflict.OVERWRITE, OnConflict.NEWER}
 
 
 class OfferedKind(enum.Enum):
@@ -185,6 +216,18 @@ class TransferStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class Resumed:
+    """Of `total` bytes the receiver has `bytes` verified ones already; they are not sent again. Progress counts them.
+
+    `path` is the file's where it is the only entry of the offer, else None.
+    """
+
+    bytes: int
+    total: int
+    path: PeerText | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TransferProgress:
     """How far the transfer is: verified bytes at the receiver, in both sides' counting."""
 
@@ -221,6 +264,27 @@ class RelayBack:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejoining:
+    """The last connection of a running transfer was lost; both sides come back to each other by themselves.
+
+    It comes at the loss and before each further wait. `retry_in_s` seconds pass before the next try: 0 while one is
+    under way, None where this side waits to be reached. The transfer fails in `left_s` seconds. `reason` is who ended
+    the connection: "peer" or "network".
+    """
+
+    retry_in_s: float | None
+    left_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejoined:
+    """Both sides are connected again, and the transfer goes on where it stood."""
+
+    path: PathKind
+
+
+@dataclass(frozen=True, slots=True)
 class ServerNotice:
     """What the relay's operator says to its users."""
 
@@ -244,10 +308,13 @@ Event = (
     | VerificationNeeded
     | OfferReceived
     | TransferStarted
+    | Resumed
     | TransferProgress
     | TransferDone
     | RelayTrouble
     | RelayBack
+    | Rejoining
+    | Rejoined
     | ServerNotice
     | Warned
 )

@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tallow_crypto import HybridKem, IdentityKeyPair, Secret
+from tallow_crypto import DIGEST_BYTES, HybridKem, IdentityKeyPair, Secret, chunk_digest
 from tallow_net import Side
 
 from tallow_protocol.code import Code
@@ -21,6 +21,7 @@ from tallow_protocol.core.chunking import ChunkConfig
 from tallow_protocol.core.handshake import HandshakeInputs, ReceiverStart, SenderStart
 from tallow_protocol.core.messages import Entry, EntryKind
 from tallow_protocol.core.receiver import ReceiverRole
+from tallow_protocol.core.receiving import Existing
 from tallow_protocol.core.sender import SenderRole
 from tallow_protocol.core.sending import SendPipeline
 from tallow_protocol.core.session import Session
@@ -32,11 +33,14 @@ from tallow_protocol.events import OfferReceived, VerificationNeeded
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from tallow_crypto import Fingerprint
+
     from tallow_protocol.core.handshake import KemPort, ReceiverEstablished, SenderEstablished
     from tallow_protocol.core.links import Link
+    from tallow_protocol.core.resuming import DigestPort
     from tallow_protocol.events import Event
 
-__all__ = ["MemoryFolder", "MemorySources", "Pair", "PairConnection", "handshake"]
+__all__ = ["MemoryFolder", "MemoryPartial", "MemorySources", "Pair", "PairConnection", "handshake"]
 
 CODE = "4821-copper-lantern-tidy"
 FRAMES_AHEAD = 4
@@ -73,20 +77,54 @@ class MemorySources:
         return _MemorySource(content)
 
 
+@dataclass
+class MemoryPartial:
+    """What is left of one file: its data, and the digests that were synced."""
+
+    chunk_size: int
+    data: bytearray
+    digests: bytes = b""
+
+
 class _MemoryPlace:
-    def __init__(self, folder: MemoryFolder, path: str, size_bytes: int) -> None:
+    def __init__(
+        self, folder: MemoryFolder, path: str, kept: tuple[object, ...], partial: MemoryPartial
+    ) -> None:
         self._folder = folder
         self._path = path
-        self._data = bytearray(size_bytes)
+        self._kept = kept
+        self._partial = partial
 
     def write_at(self, offset: int, data: memoryview) -> None:
-        self._data[offset : offset + len(data)] = data
+        self._partial.data[offset : offset + len(data)] = data
+
+    def sync(self, first: int, digests: bytes) -> None:
+        if first * DIGEST_BYTES != len(self._partial.digests):
+            raise MisuseError("a journal is written in order")
+        self._partial.digests += digests
 
     def commit(self, mode: int, mtime_ns: int) -> None:
-        self._folder.write_small(self._path, memoryview(self._data), mode, mtime_ns)
+        self._folder.write_small(self._path, memoryview(self._partial.data), mode, mtime_ns)
+        del self._folder.partials[self._kept]
 
     def abandon(self) -> None:
         self._folder.abandoned += 1
+
+
+class _StandingPlace:
+    """A file that is there already, the very same."""
+
+    def write_at(self, offset: int, data: memoryview) -> None:
+        raise MisuseError("nothing is written to what stands")
+
+    def sync(self, first: int, digests: bytes) -> None:
+        """Do nothing: it is there."""
+
+    def commit(self, mode: int, mtime_ns: int) -> None:
+        """Do nothing: it has its name."""
+
+    def abandon(self) -> None:
+        """Do nothing: it stays."""
 
 
 @dataclass
@@ -97,18 +135,27 @@ class MemoryFolder:
     folders: set[str] = field(default_factory=set)
     attributes: dict[str, tuple[int, int]] = field(default_factory=dict)
     abandoned: int = 0
+    partials: dict[tuple[object, ...], MemoryPartial] = field(default_factory=dict)
+    """By sender, path and size: what a session that was killed leaves to the next."""
+
+    standing: int = 0
+    """If not 0, files that stand are compared in chunks of this size, and one that differs is replaced."""
+
+    sender: object = None
 
     def check(self, entries: Sequence[Entry]) -> None:
         """Refuse names that cannot be written."""
         check_offer(entries)
 
-    def open(self) -> MemoryFolder:
+    def open(self, sender: Fingerprint) -> MemoryFolder:
         """Return itself: memory needs no opening."""
+        self.sender = sender
         return self
 
     def begin_offer(self, entries: Sequence[Entry]) -> None:
         """Refuse an offer whose paths exist."""
-        if any(entry.path in self.files or entry.path in self.folders for entry in entries):
+        taken = any(entry.path in self.files or entry.path in self.folders for entry in entries)
+        if taken and not self.standing:
             raise ConflictError
 
     def make_folder(self, path: str) -> None:
@@ -120,9 +167,29 @@ class MemoryFolder:
         self.files[path] = b"-> " + target.encode()
         self.attributes[path] = 0o777, mtime_ns
 
-    def begin_file(self, path: str, size_bytes: int) -> _MemoryPlace:
-        """Open a file for receiving."""
-        return _MemoryPlace(self, path, size_bytes)
+    def have(self, number: int, entry: Entry) -> Existing | None:
+        """Return what an earlier session of this sender left of a file, or the file that stands."""
+        del number
+        if self.standing and entry.path in self.files:
+            data = self.files[entry.path]
+            pieces = [data[at : at + self.standing] for at in range(0, len(data), self.standing)]
+            digests = b"".join(map(chunk_digest, pieces))
+            return Existing(self.standing, digests, partial=False) if len(data) == entry.size else None
+        partial = self.partials.get((self.sender, entry.path, entry.size))
+        return Existing(partial.chunk_size, partial.digests) if partial and partial.digests else None
+
+    def begin_file(
+        self, path: str, size_bytes: int, chunk_size: int, *, resume: Existing | None = None
+    ) -> _MemoryPlace | _StandingPlace:
+        """Open a file for receiving, anew or after what is left of it."""
+        if resume is not None and not resume.partial:
+            return _StandingPlace()
+        if self.standing:
+            self.files.pop(path, None)
+        kept = self.sender, path, size_bytes
+        if resume is None:
+            self.partials[kept] = MemoryPartial(chunk_size, bytearray(size_bytes))
+        return _MemoryPlace(self, path, kept, self.partials[kept])
 
     def write_small(self, path: str, data: memoryview, mode: int, mtime_ns: int) -> None:
         """Give a whole file its name; it must not have it yet."""
@@ -136,7 +203,7 @@ class MemoryFolder:
         self.attributes.update((path, (mode, mtime_ns)) for path, mode, mtime_ns in folders)
 
     def discard(self) -> None:
-        """Nothing is staged outside of `_MemoryPlace`."""
+        """Partial files stay, and nothing else is staged."""
 
     def close(self) -> None:
         """Nothing is open."""
@@ -183,6 +250,7 @@ class Pair:
 
     `contents` maps paths to bytes, or to None for a folder. The receiver accepts by itself unless `answer` is
     False. `choose(n)` says which of n possibilities happens next; by default a seeded random choice.
+    `folder` and `identities` of an earlier pair make this one the session after that one's crash.
     """
 
     def __init__(
@@ -196,6 +264,10 @@ class Pair:
         window_bytes: int = 1024 * 1024,
         chunks: ChunkConfig | None = None,
         epoch_shift: int = 14,
+        folder: MemoryFolder | None = None,
+        identities: tuple[IdentityKeyPair, IdentityKeyPair] | None = None,
+        digests: DigestPort | None = None,
+        rejoin_s: float = 0.0,
     ) -> None:
         self._source = random.Random(seed)  # noqa: S311 - a test that repeats needs a seeded source
         self._choose = choose or self._source.randrange
@@ -203,7 +275,7 @@ class Pair:
         self.now = 1000.0
         self.connections: list[PairConnection] = []
         self.events: dict[Side, list[Event]] = {Side.A: [], Side.B: []}
-        self.folder = MemoryFolder()
+        self.folder = folder or MemoryFolder()
         entries = [
             Entry(path, EntryKind.FOLDER, None, 0o755, 1_700_000_000_000_000_000)
             if content is None
@@ -211,12 +283,14 @@ class Pair:
             for path, content in contents.items()
         ]
         established, received = handshake(self._source)
-        identities = IdentityKeyPair.generate(), IdentityKeyPair.generate()
+        identities = identities or (IdentityKeyPair.generate(), IdentityKeyPair.generate())
+        self.identities = identities
         pipeline = SendPipeline(
             entries,
             MemorySources(list(contents.values())),
             window=Window(limit_bytes=window_bytes),
             chunks=chunks or ChunkConfig(usual_bytes=64 * 1024, largest_bytes=64 * 1024),
+            digests=digests,
         )
         self.pipeline = pipeline
         self.receiver_role = ReceiverRole(self.folder, identities[1].public_key.fingerprint)

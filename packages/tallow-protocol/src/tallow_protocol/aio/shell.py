@@ -53,6 +53,7 @@ class SessionShell:
         self._lock = threading.Lock()
         self._loop = asyncio.get_running_loop()
         self._worker = Worker(self._loop, self._finished, name="tallow-transfer", lock=self._lock)
+        self._aside = Worker(self._loop, self._finished, name="tallow-aside")
 
     def add(self, link: Link, frames: FrameStream) -> None:
         """Run a connection of the session over a transport; the shell closes it."""
@@ -110,7 +111,7 @@ class SessionShell:
     def _pump(self) -> None:
         self._pump_due = False
         for job in self.session.take_jobs():
-            self._worker.submit(job)
+            (self._aside if job.apart else self._worker).submit(job)
         for event in self.session.take_events():
             self._on_event(event)
         for ident, runner in list(self._runners.items()):
@@ -166,5 +167,5 @@ class SessionShell:
             _, late = await asyncio.wait(tasks, timeout=CLOSE_S)
             for task in late:
                 task.cancel()
-        await self._worker.close()
+        await asyncio.gather(self._worker.close(), self._aside.close())
         await self._loop.run_in_executor(None, self.session.role.close)

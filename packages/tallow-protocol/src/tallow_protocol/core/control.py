@@ -53,9 +53,15 @@ class ControlChannel:
         """Return whether the peer should hear what arrived, even if we have nothing to say."""
         return self._received > self._ack_sent or self._repeat_seen
 
-    def queue(self, data: bytes) -> None:
-        """Queue one numbered message; it gets its number when it is first sent."""
+    @property
+    def acknowledged(self) -> int:
+        """Return the highest number up to which the peer has everything."""
+        return min(self._kept, default=self._next_number) - 1
+
+    def queue(self, data: bytes) -> int:
+        """Queue one numbered message; return the number that it will be sent under."""
         self._queued.append(data)
+        return self._next_number + len(self._queued) - 1
 
     def queue_passing(self, data: bytes) -> None:
         """Queue one message of number 0; an empty one is a bare acknowledgement."""

@@ -36,13 +36,16 @@ class Job:
     A job never raises: its error is carried to the session.
     """
 
-    __slots__ = ("_then", "_work", "after", "error", "result")
+    __slots__ = ("_then", "_work", "after", "apart", "error", "result")
 
     def __init__(self, work: Callable[[], Any], then: Callable[[Job, float], None]) -> None:
         self._work = work
         self._then = then
         self.after: Callable[[], None] | None = None
         """What the shell wants to be done once the session has continued; a buffer to give back, mostly."""
+
+        self.apart = False
+        """Whether it runs beside all others, whose order and locks are not its own: waiting for a disk, mostly."""
 
         self.result: Any = None
         self.error: ProtocolError | CryptoError | None = None

@@ -13,6 +13,8 @@
     11 Paths     {limit, candidates}           limit: 0 any, 1 relay only, 2 direct only;
                                                [[kind 0 TCP / 1 QUIC, address (4 or 16), port], ...], 16 at most
     12 Spread    {connections}                 1 to 4
+    13 Have      {file, chunk_size, count, root (32)}   B: the first `count` chunks are there; before Accept
+    14 From      {file, first}                 A, to each Have: first is count, or 0 for a file that goes anew
 
 The codec refuses what it does not know: types, keys, kinds, values out of range, anything not in canonical form.
 Parts of an offer are numbered from 0; a file's number is its entry's position over all parts, from 0.
@@ -71,6 +73,8 @@ __all__ = [
     "Entry",
     "EntryKind",
     "FileDone",
+    "From",
+    "Have",
     "Manifest",
     "Message",
     "MessageType",
@@ -118,6 +122,8 @@ class MessageType(IntEnum):
     RECEIVED = 10
     PATHS = 11
     SPREAD = 12
+    HAVE = 13
+    FROM = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,8 +300,51 @@ class Spread:
         return {1: self.connections}
 
 
+@dataclass(frozen=True, slots=True)
+class Have:
+    """B holds the first `count` chunks of a file, cut into `chunk_size` bytes; `root` (32 bytes) is over their digests."""
+
+    TYPE: ClassVar = MessageType.HAVE
+
+    file: int
+    chunk_size: int
+    count: int
+    root: bytes
+
+    def to_map(self) -> dict[int, Encodable]:
+        """Return the fields by their keys on the wire."""
+        return {1: self.file, 2: self.chunk_size, 3: self.count, 4: self.root}
+
+
+@dataclass(frozen=True, slots=True)
+class From:
+    """A's answer to a Have: its chunks go from `first` on, which is the Have's count where A has the same, else 0."""
+
+    TYPE: ClassVar = MessageType.FROM
+
+    file: int
+    first: int
+
+    def to_map(self) -> dict[int, Encodable]:
+        """Return the fields by their keys on the wire."""
+        return {1: self.file, 2: self.first}
+
+
 Message: TypeAlias = (
-    Auth | Offer | Accept | Refuse | FileDone | Manifest | Done | Cancel | Ping | Received | Paths | Spread
+    Auth
+    | Offer
+    | Accept
+    | Refuse
+    | FileDone
+    | Manifest
+    | Done
+    | Cancel
+    | Ping
+    | Received
+    | Paths
+    | Spread
+    | Have
+    | From
 )
 
 
@@ -467,6 +516,13 @@ def _decode_received(fields: _Fields, _raw: bytes) -> Received:
     return Received(ranges)
 
 
+def _decode_have(fields: _Fields, _raw: bytes) -> Have:
+    file, chunk_size = fields.integer(1, 0, FILE_NUMBER_MAX), fields.integer(2, 1, 1 << CHUNK_LOG2_MAX)
+    if chunk_size & (chunk_size - 1) or chunk_size < 1 << CHUNK_LOG2_MIN:
+        raise MessageError("a chunk size is no power of two in range")
+    return Have(file, chunk_size, fields.integer(3, 1, -(-FILE_SIZE_MAX // chunk_size)), fields.octets(4, 32))
+
+
 _DECODERS: Final[dict[int, Callable[[_Fields, bytes], Message]]] = {
     MessageType.AUTH: _decode_auth,
     MessageType.OFFER: _decode_offer,
@@ -484,6 +540,10 @@ _DECODERS: Final[dict[int, Callable[[_Fields, bytes], Message]]] = {
     MessageType.RECEIVED: _decode_received,
     MessageType.PATHS: _decode_paths,
     MessageType.SPREAD: lambda fields, _: Spread(fields.integer(1, 1, DATA_CONNECTIONS)),
+    MessageType.HAVE: _decode_have,
+    MessageType.FROM: lambda fields, _: From(
+        fields.integer(1, 0, FILE_NUMBER_MAX), fields.integer(2, 0, CHUNK_COUNT_MAX)
+    ),
 }
 
 

@@ -14,6 +14,8 @@ from tallow_protocol.core.messages import (
     Done,
     EntryKind,
     FileDone,
+    From,
+    Have,
     Manifest,
     Message,
     Offer,
@@ -35,9 +37,11 @@ from tallow_protocol.events import (
     OfferedEntry,
     OfferedKind,
     OfferReceived,
+    Resumed,
     TransferDone,
     TransferProgress,
     TransferStarted,
+    Warned,
 )
 from tallow_protocol.limits import FILE_SIZE_MAX, OFFER_ENTRIES, OFFER_PARTS, RECEIVED_RANGES
 
@@ -69,8 +73,8 @@ class SinkPort(Protocol):
     def check(self, entries: Sequence[Entry]) -> None:
         """Refuse an offer whose names cannot be written; raises BadNameError. Touches no disk."""
 
-    def open(self) -> Sink:
-        """Open the output directory; raises NotWritableError or NoSpaceError."""
+    def open(self, sender: Fingerprint) -> Sink:
+        """Open the output directory for what this sender offers; raises NotWritableError or NoSpaceError."""
 
 
 class ReceiverRole:
@@ -93,6 +97,10 @@ class ReceiverRole:
         self._owed: dict[int, deque[tuple[int, int, int]]] = {}
         self._signed: Manifest | None = None
         self._finishing = False
+        self._session: Session | None = None
+        self._haves: deque[Have] = deque()
+        self._accepted = False
+        self._resumed_told = False
 
     @property
     def offer_bytes(self) -> int | None:
@@ -116,10 +124,15 @@ class ReceiverRole:
         match message:
             case Offer() if not self._offer_ended:
                 self._take_part(session, message)
-            case FileDone() if self._pipeline is not None and self._started_at is not None:
+            case FileDone() if self._pipeline is not None and self._accepted:
                 pipeline = self._pipeline
                 session.ask(lambda: pipeline.file_done(message), lambda job, at: self._step(session, job, at))
-            case Manifest() if self._started_at is not None and self._signed is None:
+            case From() if self._started_at is not None and self._pipeline is not None:
+                pipeline = self._pipeline
+                session.ask(
+                    lambda: pipeline.take_from(message), lambda job, at: self._goes_on(session, job, at)
+                )
+            case Manifest() if self._accepted and self._signed is None:
                 self._signed = message
                 session.machine.to(TransferState.FINISHING)
                 self._finish_if_complete(session)
@@ -182,11 +195,15 @@ class ReceiverRole:
         if not self._offer_whole or self._answered or session.awaits_confirmation:
             raise MisuseError("no offer waits for an answer")
         self._answered = True
+        self._session = session
+        peer = session.peer
+        if peer is None:
+            raise MisuseError("no offer waits for an answer")
         del now
-        session.ask(self._begin, lambda job, at: self._begun(session, job, at))
+        session.ask(lambda: self._begin(peer.fingerprint), lambda job, at: self._begun(session, job, at))
 
-    def _begin(self) -> ReceivePipeline:
-        sink = self._sinks.open()
+    def _begin(self, sender: Fingerprint) -> list[Have]:
+        sink = self._sinks.open(sender)
         pipeline = ReceivePipeline(self._entries, sink)
         try:
             pipeline.begin()
@@ -194,7 +211,7 @@ class ReceiverRole:
             pipeline.close()
             raise
         self._pipeline = pipeline
-        return pipeline
+        return pipeline.haves()
 
     def _begun(self, session: Session, job: Job, now: float) -> None:
         if session.error is not None:
@@ -205,12 +222,45 @@ class ReceiverRole:
             else:
                 session.fail(job.error, now)
             return
-        pipeline: ReceivePipeline = job.result
         self._started_at = self._last_byte_at = now
         session.machine.to(TransferState.TRANSFERRING)
+        self._haves.extend(job.result)
+        self._accept(session, now)
+
+    def _accept(self, session: Session, now: float) -> None:
+        """Say what stands already, as there is room for messages, and then Accept."""
+        pipeline = self._pipeline
+        if self._accepted or pipeline is None or self._started_at is None or session.error is not None:
+            return
+        while self._haves and session.control_room > 1:
+            session.send(self._haves.popleft())
+        if self._haves:
+            return
+        self._accepted = True
         session.await_direct(now)
         session.send(Accept(None))
         session.emit(TransferStarted(pipeline.files, pipeline.total_bytes))
+
+    def _goes_on(self, session: Session, job: Job, now: float) -> None:
+        """Tell what a From means for the user."""
+        if job.error is not None:
+            session.fail(job.error, now)
+            return
+        pipeline = self._pipeline
+        if pipeline is None or session.error is not None:
+            return
+        anew: Entry | None = job.result
+        if anew is not None:
+            name = PeerText(anew.path)
+            session.emit(
+                Warned(PeerText(f"{name} is not what it was when it was partly received: it starts anew"))
+            )
+        if not pipeline.awaits_from and not self._resumed_told:
+            self._resumed_told = True
+            if pipeline.resumed_bytes:
+                only = PeerText(self._entries[0].path) if len(self._entries) == 1 else None
+                session.emit(Resumed(pipeline.resumed_bytes, pipeline.total_bytes, only))
+        self._after(session)
 
     def refuse(self, session: Session, now: float, *, unattended: bool = False) -> None:
         """Take the user's no. After the session's end it does nothing."""
@@ -247,6 +297,8 @@ class ReceiverRole:
             self._owe(self._owed.setdefault(link.ident, deque()), outcome.ranges)
             if outcome.new_bytes:
                 self._last_byte_at = now
+        if self._pipeline is not None and self._pipeline.sync_due(now):
+            session.ask(self._pipeline.sync, lambda job, at: self._step(session, job, at), apart=True)
         self._after(session)
 
     @staticmethod
@@ -305,7 +357,9 @@ class ReceiverRole:
         session.emit(TransferDone(pipeline.files, pipeline.total_bytes, max(seconds, 0.0)))
 
     def before_control(self, session: Session, link: Link) -> None:
-        """Say in few messages what came on this link and was written since."""
+        """Say in few messages what came on this link and was written since, and what a full queue held back."""
+        if self._haves:
+            self._accept(session, self._started_at or 0.0)
         owed = self._owed.get(link.ident)
         while owed:
             count = min(len(owed), RECEIVED_RANGES)
@@ -324,8 +378,11 @@ class ReceiverRole:
         """Never called: there is no plan."""
 
     def lost(self, link: Link) -> None:
-        """Forget what is owed there: the sender sends it again."""
+        """Forget what is owed there: the sender sends it again. What is written may be all for long: note it."""
         self._owed.pop(link.ident, None)
+        session, pipeline = self._session, self._pipeline
+        if session is not None and pipeline is not None and pipeline.sync_now(link.last_received):
+            session.ask(pipeline.sync, lambda job, at: self._step(session, job, at), apart=True)
 
     def oldest_sent_at(self, link: Link) -> float | None:
         """Return None: nothing of ours waits for an acknowledgement of bulk."""
@@ -333,6 +390,6 @@ class ReceiverRole:
         return None
 
     def close(self) -> None:
-        """Remove what is unfinished; whole files stay."""
+        """Release everything. What is unfinished stays to be resumed, whole files stay."""
         if self._pipeline is not None:
             self._pipeline.close()

@@ -3,10 +3,15 @@
 Synchronous; one caller at a time (a worker thread, or a simulation). It trusts nothing: a chunk is compared
 with its digest before it is written, a file with its root before it gets its final name, and what a peer
 could make us keep is bounded whatever it sends.
+
+What an earlier session left of a file goes on where it stopped (`haves`, `take_from`): its digests enter the root like
+those of chunks that arrive, so the file's end is verified over all of it. `sync` is the one call that another thread may
+make beside everything else.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,17 +19,17 @@ from tallow_crypto import DIGEST_BYTES, FileRoot, chunk_digest, equal
 
 from tallow_protocol.core.chunking import chunk_count, packed_root
 from tallow_protocol.core.compression import Decompressor
-from tallow_protocol.core.messages import EntryKind
+from tallow_protocol.core.messages import EntryKind, Have
 from tallow_protocol.core.records import ChunkHeader, PackHeader, iter_pack
-from tallow_protocol.errors import IntegrityError, ViolationError
+from tallow_protocol.errors import IntegrityError, ProtocolError, ViolationError
 from tallow_protocol.limits import FILE_SIZE_MAX, PACK_RAW_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tallow_protocol.core.messages import Entry, FileDone
+    from tallow_protocol.core.messages import Entry, FileDone, From
 
-__all__ = ["ReceivePipeline", "Sink", "StagedPlace", "Stored"]
+__all__ = ["Existing", "ReceivePipeline", "Sink", "StagedPlace", "Stored"]
 
 OUT_OF_ORDER_CHUNKS = 4096
 """Digests kept for chunks ahead of their turn: 16 MiB in flight are 256 chunks of 64 KiB, so this is never met."""
@@ -33,8 +38,32 @@ OPEN_FILES = 256
 """Files received at the same time, an open handle each; a sender begins no file while 128 wait for their end."""
 
 
+SYNC_BYTES = 64 * 1024 * 1024
+SYNC_AT_MOST_S = 1.0
+SYNC_AT_LEAST_S = 5.0
+"""What was written is made durable and journalled after 64 MiB, but not within a second of the last time, so that a file
+that is whole in a second waits for no disk; and after five seconds in any case. So much is sent again after a crash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """What stands of an offered file already: the digests of its first chunks, 32 bytes each, joined, at least one.
+
+    `partial` says that it is what an earlier session left, not a file under its final name.
+    """
+
+    chunk_size: int
+    digests: bytes
+    partial: bool = True
+
+    @property
+    def count(self) -> int:
+        """Return how many chunks it has."""
+        return len(self.digests) // DIGEST_BYTES
+
+
 class StagedPlace(Protocol):
-    """One file being received, not yet under its final name."""
+    """One file being received, not yet under its final name. `sync` may be called beside the other calls."""
 
     def write_at(self, offset: int, data: memoryview) -> None:
         """Write all of `data` at `offset`; raises NoSpaceError or NotWritableError."""
@@ -42,8 +71,14 @@ class StagedPlace(Protocol):
     def commit(self, mode: int, mtime_ns: int) -> None:
         """Give it its mode, time and final name; raises ConflictError where that name is taken."""
 
+    def sync(self, first: int, digests: bytes) -> None:
+        """Make what was written durable, then note these digests of chunks from `first` on; known ones are skipped.
+
+        After `commit` or `abandon` it does nothing. Raises NoSpaceError or NotWritableError.
+        """
+
     def abandon(self) -> None:
-        """Remove it."""
+        """Close it; what was synced stays, to be resumed. A second call does nothing. Never raises."""
 
 
 class Sink(Protocol):
@@ -58,8 +93,13 @@ class Sink(Protocol):
     def make_link(self, path: str, target: str, mtime_ns: int) -> None:
         """Create a symbolic link that stays inside the offer."""
 
-    def begin_file(self, path: str, size_bytes: int) -> StagedPlace:
-        """Open a file for receiving."""
+    def have(self, number: int, entry: Entry) -> Existing | None:
+        """Return what stands of a file already; asked once for each file, after `begin_offer`."""
+
+    def begin_file(
+        self, path: str, size_bytes: int, chunk_size: int, *, resume: Existing | None = None
+    ) -> StagedPlace:
+        """Open a file for receiving: anew, or after the chunks of `resume`, which `have` gave for it."""
 
     def write_small(self, path: str, data: memoryview, mode: int, mtime_ns: int) -> None:
         """Write a whole small file and give it its final name."""
@@ -68,7 +108,7 @@ class Sink(Protocol):
         """Give folders (path, mode, mtime_ns) their modes and times, deepest first, after everything else."""
 
     def discard(self) -> None:
-        """Remove what is staged and not committed."""
+        """End a transfer that failed: what is staged goes, what can be resumed stays."""
 
     def close(self) -> None:
         """Release every handle."""
@@ -95,6 +135,9 @@ class _Arriving:
     hashed: int = 0
     early: dict[int, bytes] = field(default_factory=dict)
     done: FileDone | None = None
+    synced: int = 0
+    unsynced: bytearray = field(default_factory=bytearray)
+    """Digests from chunk `synced` on. `_store_chunk` appends, `sync` alone takes away, each in one step."""
 
 
 class ReceivePipeline:
@@ -110,6 +153,12 @@ class ReceivePipeline:
         self.files = sum(entry.kind is EntryKind.FILE for entry in entries)
         self.total_bytes = sum(entry.size or 0 for entry in entries)
         self.stored_bytes = 0
+        self.resumed_bytes = 0
+        self._asked: dict[int, Existing] = {}
+        self._resumed: dict[int, Existing] = {}
+        self._synced_at: float | None = None
+        self._unsynced_bytes = 0
+        self._syncing = False
 
     @property
     def files_done(self) -> int:
@@ -127,6 +176,83 @@ class ReceivePipeline:
         for entry in self._entries:
             if entry.kind is EntryKind.FOLDER:
                 self._sink.make_folder(entry.path)
+        for number, entry in enumerate(self._entries):
+            if entry.kind is EntryKind.FILE and entry.size:
+                existing = self._sink.have(number, entry)
+                if existing is not None:
+                    self._asked[number] = existing
+
+    # -- what stands already -------------------------------------------------------------------------------
+
+    def haves(self) -> list[Have]:
+        """Return what to tell the sender of what stands already, after `begin`."""
+        return [self._have(number, existing) for number, existing in self._asked.items()]
+
+    def _have(self, number: int, existing: Existing) -> Have:
+        root = FileRoot(self._entries[number].size or 0, existing.chunk_size)
+        root.update_all(existing.digests)
+        return Have(number, existing.chunk_size, existing.count, root.digest())
+
+    @property
+    def awaits_from(self) -> bool:
+        """Return whether the sender has yet to say of a file where it goes on."""
+        return bool(self._asked)
+
+    def take_from(self, message: From) -> Entry | None:
+        """Take the sender's word on where a file goes on.
+
+        Returns the entry of a partial file that is received anew after all, since the sender has another now.
+        """
+        existing = self._asked.pop(message.file, None)
+        if existing is None or message.first not in {0, existing.count}:
+            raise ViolationError("The peer answered what it was not asked.")
+        entry = self._entries[message.file]
+        if message.first == 0:
+            return entry if existing.partial else None
+        self._resumed[message.file] = existing
+        there = min(existing.count * existing.chunk_size, entry.size or 0)
+        self.resumed_bytes += there
+        self.stored_bytes += there
+        return None
+
+    # -- durability ----------------------------------------------------------------------------------------
+
+    def sync_due(self, now: float) -> bool:
+        """Return whether `sync` should be called now, in a thread of its own; it then counts as called."""
+        if self._synced_at is None:
+            self._synced_at = now
+        since = now - self._synced_at
+        if self._syncing or not self._unsynced_bytes or since < SYNC_AT_MOST_S:
+            return False
+        if self._unsynced_bytes < SYNC_BYTES and since < SYNC_AT_LEAST_S:
+            return False
+        return self.sync_now(now)
+
+    def sync_now(self, now: float) -> bool:
+        """Return whether there is anything to `sync`, whatever time has passed; it then counts as called."""
+        if self._syncing or not self._unsynced_bytes:
+            return False
+        self._syncing = True
+        self._unsynced_bytes, self._synced_at = 0, now
+        return True
+
+    def sync(self) -> None:
+        """Make what was written durable, and only then note it in the journals. Any thread, one at a time."""
+        try:
+            for arriving in tuple(self._arriving.values()):
+                self._sync_file(arriving)
+        finally:
+            self._syncing = False
+
+    @staticmethod
+    def _sync_file(arriving: _Arriving) -> None:
+        digests = bytes(arriving.unsynced)
+        if digests:
+            arriving.place.sync(arriving.synced, digests)
+            arriving.synced += len(digests) // DIGEST_BYTES
+            del arriving.unsynced[: len(digests)]
+
+    # -- records -------------------------------------------------------------------------------------------
 
     def store(self, header: ChunkHeader | PackHeader, body: memoryview) -> Stored:
         """Verify and write one record's contents; `body` may be reused once this returns.
@@ -160,12 +286,15 @@ class ReceivePipeline:
             raise IntegrityError
         arriving.place.write_at(header.index * arriving.chunk_size, data)
         self.stored_bytes += header.raw_length
+        self._unsynced_bytes += header.raw_length
         if len(arriving.early) >= OUT_OF_ORDER_CHUNKS:
             raise ViolationError("The peer sent chunks too far out of their order.")
         arriving.early[header.index] = digest
         while arriving.hashed in arriving.early:
-            arriving.root.update(arriving.early.pop(arriving.hashed))
+            in_order = arriving.early.pop(arriving.hashed)
+            arriving.root.update(in_order)
             arriving.hashed += 1
+            arriving.unsynced += in_order
         self._release(header.file, arriving)
         return Stored(acknowledge, header.raw_length)
 
@@ -179,10 +308,22 @@ class ReceivePipeline:
         count = chunk_count(size, chunk_size)
         if header.index >= count:
             raise ViolationError
-        place = self._sink.begin_file(entry.path, size)
-        arriving = _Arriving(entry, size, chunk_size, count, place, FileRoot(size, chunk_size))
+        existing = self._resumed.get(header.file)
+        if existing is not None and existing.chunk_size != chunk_size:
+            raise ViolationError("The peer cut a resumed file in another way.")
+        arriving = self._arriving[header.file] = self._open(entry, size, chunk_size, existing)
+        self._resumed.pop(header.file, None)
         arriving.done = self._early_done.pop(header.file, None)
-        self._arriving[header.file] = arriving
+        return arriving
+
+    def _open(self, entry: Entry, size: int, chunk_size: int, existing: Existing | None) -> _Arriving:
+        place = self._sink.begin_file(entry.path, size, chunk_size, resume=existing)
+        arriving = _Arriving(
+            entry, size, chunk_size, chunk_count(size, chunk_size), place, FileRoot(size, chunk_size)
+        )
+        if existing is not None:
+            arriving.root.update_all(existing.digests)
+            arriving.hashed = arriving.synced = existing.count
         return arriving
 
     @staticmethod
@@ -213,6 +354,14 @@ class ReceivePipeline:
             return
         if message.size == 0:  # a sender packs empty files, but one that does not is understood
             self._place_empty(message, entry)
+            return
+        existing = self._resumed.get(message.file)
+        if existing is not None and existing.count == chunk_count(message.size, existing.chunk_size):
+            arriving = self._open(entry, message.size, existing.chunk_size, existing)
+            arriving.done = message
+            del self._resumed[message.file]
+            self._arriving[message.file] = arriving
+            self._release(message.file, arriving)
             return
         if len(self._early_done) >= OPEN_FILES * 2:
             raise ViolationError("The peer finishes files that it has not sent.")
@@ -250,7 +399,7 @@ class ReceivePipeline:
         roots, arriving, write_small = self.roots, self._arriving, self._sink.write_small
         for file, root, data in iter_pack(body, header.entries):
             entry = self._file(file)
-            if len(data) != entry.size or file in arriving:
+            if len(data) != entry.size or file in arriving or file in self._resumed:
                 raise ViolationError("The peer packed a file that does not fit its offer.")
             ranges.append((file, 0, 1))
             if file in roots:
@@ -274,8 +423,10 @@ class ReceivePipeline:
         self._sink.finish_folders(folders)
 
     def close(self) -> None:
-        """Remove what is unfinished and release every handle; whole files stay."""
+        """Sync what is unfinished, so that it can be resumed, and release every handle; whole files stay."""
         for arriving in self._arriving.values():
+            with suppress(ProtocolError):  # a full or failing disk: what was synced before is still there
+                self._sync_file(arriving)
             arriving.place.abandon()
         self._arriving.clear()
         self._sink.discard()
@@ -284,4 +435,6 @@ class ReceivePipeline:
     def _file(self, number: int) -> Entry:
         if number >= len(self._entries) or self._entries[number].kind is not EntryKind.FILE:
             raise ViolationError("The peer sent a file that it did not offer.")
+        if number in self._asked:
+            raise ViolationError("The peer sent a file before it said where that goes on.")
         return self._entries[number]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
+
+from tallow_net.untrusted import PeerText
 
 from tallow_protocol.core.manifest import FileManifest, sign_manifest
 from tallow_protocol.core.messages import (
     Accept,
     Done,
+    From,
+    Have,
     Manifest,
     Message,
     Offer,
@@ -18,7 +23,14 @@ from tallow_protocol.core.messages import (
 from tallow_protocol.core.spread import PathSample, SpreadChoice
 from tallow_protocol.core.state import TransferState
 from tallow_protocol.errors import IntegrityError, UnexpectedMessageError
-from tallow_protocol.events import TransferDone, TransferProgress, TransferStarted, Tuned
+from tallow_protocol.events import (
+    Resumed,
+    TransferDone,
+    TransferProgress,
+    TransferStarted,
+    Tuned,
+    Warned,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +41,7 @@ if TYPE_CHECKING:
     from tallow_protocol.core.links import Link
     from tallow_protocol.core.messages import Entry
     from tallow_protocol.core.records import Header
+    from tallow_protocol.core.resuming import CheckedHave
     from tallow_protocol.core.sending import Filled, Plan, SendPipeline
     from tallow_protocol.core.session import Session
     from tallow_protocol.core.window import Tuning
@@ -43,6 +56,10 @@ TUNED_EVERY_S = 1.0
 
 FILE_DONES_QUEUED = 16
 """FileDone messages given to the session at a time, so that its queue stays short."""
+
+
+HAVES_CHECKED = 64
+"""Haves checked in one job: for most of them the digests are known, and a job each would cost more than the work."""
 
 
 class SenderRole:
@@ -64,6 +81,12 @@ class SenderRole:
         self._tuned_at = 0.0
         self._spread = SpreadChoice()
         self._spread_rank: int | None = None
+        self._haves: deque[Have] = deque()
+        self._checking = False
+        self._froms: deque[From] = deque()
+        self._unheard: deque[tuple[int, int]] = deque()
+        self._resumed_told = False
+        self._learning = False
 
     @property
     def offer_bytes(self) -> int | None:
@@ -112,12 +135,17 @@ class SenderRole:
     def message(self, session: Session, message: Message, now: float) -> None:
         """Take the receiver's answer, its acknowledgements and its end."""
         match message:
+            case Have() if self._offered and self._accepted_at is None:
+                self._pipeline.take_have(message)
+                self._haves.append(message)
+                self._check(session)
             case Accept() if self._offered and self._accepted_at is None:
                 self._accepted_at = self._last_byte_at = now
                 self._pipeline.accept(message.ranges)
                 session.machine.to(TransferState.TRANSFERRING)
                 session.await_direct(now)
                 session.emit(TransferStarted(self._pipeline.files, self._pipeline.total_bytes))
+                self._tell_resumed(session)
                 self._advance(session)
             case Refuse() if self._offered and self._accepted_at is None:
                 session.fail(message.code.error(), now, notify=False)
@@ -135,6 +163,68 @@ class SenderRole:
                 raise UnexpectedMessageError(
                     f"the receiver sent {type(message).__name__} while the transfer was {session.machine.state.value}"
                 )
+
+    # -- what the receiver has already ---------------------------------------------------------------------
+
+    def _check(self, session: Session) -> None:
+        """Have the next Haves compared with our files, beside everything else: a prefix may be long."""
+        if self._checking or not self._haves:
+            return
+        self._checking = True
+        batch = [self._haves.popleft() for _ in range(min(HAVES_CHECKED, len(self._haves)))]
+        pipeline = self._pipeline
+
+        def work() -> list[CheckedHave]:
+            return [pipeline.check_have(have, lambda: session.over) for have in batch]
+
+        session.ask(work, lambda job, at: self._compared(session, job, at), apart=True)
+
+    def _compared(self, session: Session, job: Job, now: float) -> None:
+        self._checking = False
+        if job.error is not None:
+            session.fail(job.error, now)
+        if session.error is not None:
+            return
+        results: list[CheckedHave] = job.result
+        for checked in results:
+            answer = self._pipeline.answer(checked)
+            self._froms.append(answer)
+            if not answer.first and not checked.whole:
+                name = PeerText(self._entries[answer.file].path)
+                text = f"{name} is not what it was when it was partly sent: it starts anew"
+                session.emit(Warned(PeerText(text)))
+        self._answer(session)
+        self._check(session)
+        self._tell_resumed(session)
+
+    def _answer(self, session: Session) -> None:
+        """Send what there is room for; let go the files of which the receiver knows where they go on."""
+        while self._froms and session.control_room > FILE_DONES_QUEUED:
+            answer = self._froms.popleft()
+            self._unheard.append((session.send(answer), answer.file))
+        while self._unheard and self._unheard[0][0] <= session.acknowledged:
+            self._pipeline.release(self._unheard.popleft()[1])
+
+    def _tell_resumed(self, session: Session) -> None:
+        pipeline = self._pipeline
+        if self._resumed_told or self._accepted_at is None or pipeline.awaits_check:
+            return
+        self._resumed_told = True
+        if pipeline.resumed_bytes:
+            only = PeerText(self._entries[0].path) if len(self._entries) == 1 else None
+            session.emit(Resumed(pipeline.resumed_bytes, pipeline.total_bytes, only))
+
+    def _learn(self, session: Session) -> None:
+        """Have digests remembered: one call at a time."""
+        if self._learning or not self._pipeline.learned or session.over:
+            return
+        self._learning = True
+        session.ask(self._pipeline.learn, lambda job, at: self._learnt(session, job, at), apart=True)
+
+    def _learnt(self, session: Session, job: Job, now: float) -> None:
+        self._learning = False
+        if job.error is not None:
+            session.fail(job.error, now)
 
     def _done(self, session: Session, message: Done, now: float) -> None:
         pipeline = self._pipeline
@@ -181,6 +271,7 @@ class SenderRole:
         """Give the session what the receiver is owed: FileDone for whole files, the manifest after the last."""
         if session.error is not None or self._accepted_at is None:
             return
+        self._learn(session)
         self._pipeline.hold_new_files = session.control_room < ROOM_TO_BEGIN_FILES
         while session.control_room > FILE_DONES_QUEUED and (done := self._pipeline.file_done()) is not None:
             session.send(done)
@@ -210,6 +301,8 @@ class SenderRole:
     def before_control(self, session: Session, link: Link) -> None:
         """Look whether acknowledgements made room for what waits."""
         del link
+        if session.error is None and (self._froms or self._unheard):
+            self._answer(session)
         self._advance(session)
 
     def plan(self, link: Link, now: float) -> Plan | None:
@@ -244,5 +337,7 @@ class SenderRole:
         return self._pipeline.oldest_sent_at(link.ident)
 
     def close(self) -> None:
-        """Close the sources."""
+        """Close the sources; what was learned is remembered, so that the next session need not read it again."""
+        if self._pipeline.learned:
+            self._pipeline.learn()
         self._pipeline.close()

@@ -26,7 +26,16 @@ from tallow_protocol.core.filling import (
     SourcePort,
     frame_length,
 )
-from tallow_protocol.core.messages import EntryKind, FileDone
+from tallow_protocol.core.messages import EntryKind, FileDone, From, Have
+from tallow_protocol.core.resuming import (
+    LEARNED_FILE_BYTES,
+    CheckedHave,
+    DigestPort,
+    Learned,
+    Learning,
+    NoDigests,
+    check_have,
+)
 from tallow_protocol.core.window import Steady, Tuning
 from tallow_protocol.errors import MisuseError, ViolationError
 from tallow_protocol.limits import FILE_SIZE_MAX, PACK_ENTRY_HEADER_BYTES
@@ -58,6 +67,17 @@ class _Progress:
     hashed: int = 0
     early: dict[int, bytes] = field(default_factory=dict)
     acknowledged: int = 0
+    learning: Learning | None = None
+
+    @classmethod
+    def of(cls, file: int, size: int, chunk_size: int, digests: bytes = b"") -> _Progress:
+        """Return a file's, of whose first chunks the receiver has the ones with these digests."""
+        made = cls(size, chunk_size, chunk_count(size, chunk_size), FileRoot(size, chunk_size))
+        made.root.update_all(digests)
+        made.planned = made.hashed = made.acknowledged = len(digests) // DIGEST_BYTES
+        if size >= LEARNED_FILE_BYTES:
+            made.learning = Learning(file, chunk_size, made.hashed)
+        return made
 
 
 @dataclass(slots=True)
@@ -87,8 +107,12 @@ class SendPipeline:
         chunks: ChunkConfig | None = None,
         compress: bool = True,
         clock: Callable[[], float] | None = None,
+        digests: DigestPort | None = None,
     ) -> None:
-        """`clock` gives monotonic seconds to the threads that fill: compressing is then measured against the link."""
+        """`digests` remembers what files were hashed to; without it a file that goes on is read again up to there.
+
+        `clock` gives monotonic seconds to the threads that fill: compressing is then measured against the link.
+        """
         self._entries = entries
         self._sources = sources
         self._chunks = chunks or ChunkConfig()
@@ -111,6 +135,13 @@ class SendPipeline:
         self.roots: dict[int, bytes] = {}
         self._wanted = 0
         self.hold_new_files = False
+        self._digests = digests or NoDigests()
+        self._asked: dict[int, Have] = {}
+        self._checked: dict[int, CheckedHave] = {}
+        self._free: deque[int] = deque()
+        self._accepted = False
+        self._learned: list[Learned] = []
+        self.resumed_bytes = 0
         self.files = 0
         self.files_done = 0
         self.total_bytes = 0
@@ -121,6 +152,7 @@ class SendPipeline:
     def accept(self, ranges: Iterable[tuple[int, int]] | None) -> None:
         """Begin: send the files in these (first, count) ranges of entry numbers, or all of them."""
         chosen = range(len(self._entries)) if ranges is None else self._chosen(ranges)
+        held = {*self._asked, *self._checked}
         for number in chosen:
             entry = self._entries[number]
             if entry.kind is not EntryKind.FILE:
@@ -128,8 +160,19 @@ class SendPipeline:
             size = entry.size or 0
             self.files += 1
             self.total_bytes += size
-            (self._small if size <= PACK_FILE_BYTES else self._large).append(number)
+            if number in self._asked or number in self._checked:
+                held.discard(number)
+            else:
+                self._queue(number)
+        if held:
+            raise ViolationError("The peer has something of a file that it did not accept.")
         self._wanted = self.files
+        self._accepted = True
+        self._begin_free()
+
+    def _queue(self, number: int) -> None:
+        small = (self._entries[number].size or 0) <= PACK_FILE_BYTES
+        (self._small if small else self._large).append(number)
 
     def _chosen(self, ranges: Iterable[tuple[int, int]]) -> list[int]:
         chosen: list[int] = []
@@ -138,6 +181,75 @@ class SendPipeline:
                 raise ViolationError("The peer accepted entries that were not offered.")
             chosen.extend(range(first, first + count))
         return chosen
+
+    # -- what the receiver has already ---------------------------------------------------------------------
+
+    def take_have(self, have: Have) -> None:
+        """Take the receiver's word, before its Accept, on what it has of a file; that file waits for `release`."""
+        entry = self._entries[have.file] if have.file < len(self._entries) else None
+        if (
+            entry is None
+            or entry.kind is not EntryKind.FILE
+            or have.file in self._asked
+            or have.file in self._checked
+            or have.count > chunk_count(entry.size or 0, have.chunk_size)
+        ):
+            raise ViolationError("The peer has what was not offered.")
+        self._asked[have.file] = have
+
+    @property
+    def awaits_check(self) -> bool:
+        """Return whether a Have is not answered yet."""
+        return bool(self._asked)
+
+    def check_have(self, have: Have, stopped: Callable[[], bool]) -> CheckedHave:
+        """Compare a Have with our file, reading what is not remembered: work for a thread of its own."""
+        return check_have(have, self._entries[have.file].size or 0, self._sources, self._digests, stopped)
+
+    def answer(self, checked: CheckedHave) -> From:
+        """Return the answer to a Have that was checked."""
+        have = checked.have
+        del self._asked[have.file]
+        self._checked[have.file] = checked
+        if checked.learned is not None:
+            self._learned.append(checked.learned)
+        if checked.digests is None:
+            return From(have.file, 0)
+        self.resumed_bytes += min(have.count * have.chunk_size, self._entries[have.file].size or 0)
+        return From(have.file, have.count)
+
+    def release(self, file: int) -> None:
+        """Let a file go: the receiver knows where it goes on, so that its chunks cannot overtake that any more."""
+        self._free.append(file)
+        if self._accepted:
+            self._begin_free()
+
+    def _begin_free(self) -> None:
+        while self._free:
+            file = self._free.popleft()
+            checked = self._checked.pop(file)
+            have, size = checked.have, self._entries[file].size or 0
+            if checked.digests is None:
+                self._queue(file)
+                continue
+            progress = self._progress[file] = _Progress.of(file, size, have.chunk_size, checked.digests)
+            self.acknowledged_bytes += min(have.count * have.chunk_size, size)
+            if progress.hashed == progress.count:
+                self._hashed(file, progress)
+            else:
+                self._large.appendleft(file)
+
+    # -- what is worth remembering -------------------------------------------------------------------------
+
+    @property
+    def learned(self) -> bool:
+        """Return whether there is something for `learn`."""
+        return bool(self._learned)
+
+    def learn(self) -> None:
+        """Hand over digests to be remembered; in a thread of its own."""
+        learned, self._learned = self._learned, []
+        self._digests.learn(learned)
 
     @property
     def all_hashed(self) -> bool:
@@ -189,11 +301,10 @@ class SendPipeline:
             if not self._large or self.hold_new_files:
                 return None
             self._current = self._large.popleft()
-            size = self._entries[self._current].size or 0
-            chunk_size = self._chunks.chunk_size(size, self._link_rate(now))
-            self._progress[self._current] = _Progress(
-                size, chunk_size, chunk_count(size, chunk_size), FileRoot(size, chunk_size)
-            )
+            if self._current not in self._progress:
+                size = self._entries[self._current].size or 0
+                chunk_size = self._chunks.chunk_size(size, self._link_rate(now))
+                self._progress[self._current] = _Progress.of(self._current, size, chunk_size)
         file = self._current
         progress = self._progress[file]
         index = progress.planned
@@ -244,13 +355,21 @@ class SendPipeline:
             return
         progress.early[plan.index] = plan.digest
         while progress.hashed in progress.early:
-            progress.root.update(progress.early.pop(progress.hashed))
+            digest = progress.early.pop(progress.hashed)
+            progress.root.update(digest)
             progress.hashed += 1
+            if progress.learning is not None:
+                piece = progress.learning.add(digest, last=progress.hashed == progress.count)
+                if piece is not None:
+                    self._learned.append(piece)
         if progress.hashed == progress.count:
-            root = progress.root.digest()
-            self.roots[plan.file] = root
-            self._done.append(FileDone(plan.file, progress.size, progress.count, root))
-            self._end_of(plan.file, progress)
+            self._hashed(plan.file, progress)
+
+    def _hashed(self, file: int, progress: _Progress) -> None:
+        root = progress.root.digest()
+        self.roots[file] = root
+        self._done.append(FileDone(file, progress.size, progress.count, root))
+        self._end_of(file, progress)
 
     def file_done(self) -> FileDone | None:
         """Return the next FileDone that is owed to the receiver."""

@@ -412,9 +412,14 @@ class Session:
 
     # -- sending -------------------------------------------------------------------------------------------
 
-    def send(self, message: Message) -> None:
-        """Queue one numbered control message."""
-        self._control.queue(self._codec.encode(message))
+    def send(self, message: Message) -> int:
+        """Queue one numbered control message; return its number."""
+        return self._control.queue(self._codec.encode(message))
+
+    @property
+    def acknowledged(self) -> int:
+        """Return up to which of our numbered messages the peer has everything."""
+        return self._control.acknowledged
 
     def send_passing(self, message: Message, link: Link | None = None) -> None:
         """Queue one message that is never re-sent, for `link` alone where it is about what that carries."""
@@ -555,9 +560,13 @@ class Session:
 
         return Job(work, guarded)
 
-    def ask(self, work: Callable[[], object], then: Callable[[Job, float], None]) -> None:
-        """Ask for work to be done."""
-        self._jobs.append(self.job(work, then))
+    def ask(
+        self, work: Callable[[], object], then: Callable[[Job, float], None], *, apart: bool = False
+    ) -> None:
+        """Ask for work to be done; `apart` where it may take long and is safe beside everything else."""
+        job = self.job(work, then)
+        job.apart = apart
+        self._jobs.append(job)
 
     def take_jobs(self) -> list[Job]:
         """Return the jobs that wait to be run, in order."""

@@ -37,6 +37,10 @@ class FileStatus(Protocol):
         """Whose it is."""
 
     @property
+    def st_nlink(self) -> int:
+        """How many names it has."""
+
+    @property
     def st_size(self) -> int:
         """Its length in bytes."""
 
@@ -139,6 +143,9 @@ class SystemCalls(Protocol):
     def sync_file_system(self, handle: int) -> None:
         """Wait until everything that was written to the handle's file system is on the device."""
 
+    def lock(self, handle: int) -> bool:
+        """Lock an open file for this process until it is closed; return False where another one has the lock."""
+
     def fstatvfs(self, handle: int) -> SpaceStatus:
         """Return how full the handle's file system is."""
 
@@ -222,6 +229,9 @@ class _OperatingSystem:
 
     def sync_file_system(self, handle: int) -> None:
         system.sync_file_system(handle)
+
+    def lock(self, handle: int) -> bool:
+        return system.lock(handle)
 
     def fstatvfs(self, handle: int) -> SpaceStatus:
         return os.fstatvfs(handle)

@@ -5,16 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tallow_protocol.core.chunking import PACK_FILE_BYTES
 from tallow_protocol.disk.calls import SYSTEM
+from tallow_protocol.disk.errors import NameRefusedError
 from tallow_protocol.disk.names import check_offer, quoted
-from tallow_protocol.disk.root import OutputRoot, StagedFile
+from tallow_protocol.disk.partials import PARTIALS_NAME, PartialFile, PartialFolder
+from tallow_protocol.disk.root import OutputRoot
 from tallow_protocol.errors import ConflictError
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
+    from tallow_crypto import Fingerprint
+
     from tallow_protocol.core.messages import Entry
+    from tallow_protocol.core.receiving import Existing
     from tallow_protocol.disk.calls import SystemCalls
 
 __all__ = ["OfferSink", "OutputFolder"]
@@ -30,7 +36,11 @@ class _Checked:
 
 def _check(entries: Sequence[Entry]) -> _Checked:
     kept = tuple(entries)
-    return _Checked(kept, check_offer(kept))
+    places = check_offer(kept)
+    for top in {components[0] for components in places}:
+        if top.casefold().startswith(PARTIALS_NAME):
+            raise NameRefusedError(f"{quoted(top)} is where Tallow keeps what is on its way")
+    return _Checked(kept, places)
 
 
 class OutputFolder:
@@ -45,19 +55,19 @@ class OutputFolder:
         """Refuse names that cannot be written; raises BadNameError. Touches no disk."""
         self._checked = _check(entries)
 
-    def open(self) -> OfferSink:
+    def open(self, sender: Fingerprint) -> OfferSink:
         """Open the gate; raises NotWritableError or NoSpaceError."""
-        return OfferSink(OutputRoot.open(self._directory, calls=self._calls), self._checked)
+        return OfferSink(OutputRoot.open(self._directory, calls=self._calls), self._checked, sender)
 
 
 class OfferSink:
     """Maps the paths of one checked offer to the gate's components. One caller at a time."""
 
-    def __init__(self, root: OutputRoot, checked: _Checked) -> None:
+    def __init__(self, root: OutputRoot, checked: _Checked, sender: Fingerprint) -> None:
         self._root = root
+        self._partials = PartialFolder(root, sender)
         self._checked = checked
         self._places: dict[str, tuple[str, ...]] = {}
-        self._count = 0
 
     def begin_offer(self, entries: Sequence[Entry]) -> None:
         """Check every name, then that nothing of them exists."""
@@ -79,10 +89,19 @@ class OfferSink:
         """Create a link that stays inside the offer."""
         self._root.make_link(self._places[path], target, mtime_ns)
 
-    def begin_file(self, path: str, size_bytes: int) -> StagedFile:
-        """Open a file for receiving."""
-        self._count += 1
-        return self._root.begin(self._count, self._places[path], size_bytes)
+    def have(self, number: int, entry: Entry) -> Existing | None:
+        """Return what an interrupted transfer of this sender left of a file. What travels packed is never left."""
+        del number
+        size = entry.size or 0
+        return None if size <= PACK_FILE_BYTES else self._partials.find(entry.path, size)
+
+    def begin_file(
+        self, path: str, size_bytes: int, chunk_size: int, *, resume: Existing | None = None
+    ) -> PartialFile:
+        """Open a file for receiving, anew or after what `have` found of it."""
+        return self._partials.begin(
+            path, size_bytes, chunk_size, self._places[path], resumes=resume is not None
+        )
 
     def write_small(self, path: str, data: memoryview, mode: int, mtime_ns: int) -> None:
         """Write a whole small file under its final name."""
@@ -93,9 +112,11 @@ class OfferSink:
         self._root.finish_folders((self._places[path], mode, mtime_ns) for path, mode, mtime_ns in folders)
 
     def discard(self) -> None:
-        """Remove what is staged and not committed."""
+        """Remove what is staged and not committed; partial files stay."""
+        self._partials.close()
         self._root.discard()
 
     def close(self) -> None:
         """Release every handle."""
+        self._partials.close()
         self._root.close()

@@ -73,9 +73,9 @@ class StagedFile:
                 f"a write beyond the {self._size_bytes} bytes of {names.quoted(self._components[-1])}"
             )
         try:
-            _write(self._root.calls, self._open_descriptor(), view, offset)
+            write_all(self._root.calls, self._open_descriptor(), view, offset)
         except OSError as error:
-            raise _translated(error, self._components) from error
+            raise translated(error, self._components) from error
 
     def commit(self, mode: int, mtime_ns: int) -> None:
         """Set mode and time and give the file its final name; it is closed then.
@@ -94,7 +94,7 @@ class StagedFile:
             self._root.place(self._name, self._components)
         except OSError as error:
             self.abandon()
-            raise _translated(error, self._components) from error
+            raise translated(error, self._components) from error
         except ProtocolError:
             self.abandon()
             raise
@@ -170,12 +170,19 @@ class OutputRoot:
         """The output directory, as given."""
         return self._directory
 
+    @property
+    def handle(self) -> int:
+        """The output directory's handle."""
+        if self._descriptor < 0:
+            raise MisuseError("this output directory was closed already")
+        return self._descriptor
+
     def free_bytes(self) -> int:
         """Return how many bytes this user may still write to the file system. Raises NotWritableError."""
         try:
             status = self.calls.fstatvfs(self._descriptor)
         except OSError as error:
-            raise _translated(error, ()) from error
+            raise translated(error, ()) from error
         return status.f_bavail * status.f_frsize
 
     def conflicts(self, entries: Iterable[names.NamedEntry]) -> tuple[str, ...]:
@@ -209,10 +216,19 @@ class OutputRoot:
                 raise _conflict(components)
             descriptor, name = self._new_file(str(file_number))
         except OSError as error:
-            raise _translated(error, components) from error
+            raise translated(error, components) from error
         staged = StagedFile(self, descriptor, name, components, size_bytes)
         self._open_files.add(staged)
         return staged
+
+    def claim(self, components: tuple[str, ...]) -> None:
+        """Make the parents of a file that is placed later. Raises as `begin` does where that is not possible."""
+        self._check(components)
+        try:
+            if self._exists(self._folder(components[:-1]), components[-1]):
+                raise _conflict(components)
+        except OSError as error:
+            raise translated(error, components) from error
 
     def write_small(self, components: tuple[str, ...], data: Buffer, mode: int, mtime_ns: int) -> None:
         """Write a whole file and place it: the fast way for data that is complete and verified.
@@ -228,7 +244,7 @@ class OutputRoot:
             try:
                 written = calls.pwrite(descriptor, data, 0)
                 if written != len(data):
-                    _write(calls, descriptor, memoryview(data)[written:], written)
+                    write_all(calls, descriptor, memoryview(data)[written:], written)
                 if calls.fstat(descriptor).st_mode & 0o7777 != mode & 0o777:  # the umask took a bit
                     self.finish_file(descriptor, mode, mtime_ns)
                 elif not _set_time(calls, descriptor, mtime_ns):
@@ -238,7 +254,7 @@ class OutputRoot:
             system.place(calls, name, self._staging, components[-1], folder)
         except OSError as error:
             self.unstage(name)
-            raise _translated(error, components) from error
+            raise translated(error, components) from error
         except ProtocolError:
             self.unstage(name)
             raise
@@ -252,7 +268,7 @@ class OutputRoot:
         try:
             self._folder(components, asked=True)
         except OSError as error:
-            raise _translated(error, components) from error
+            raise translated(error, components) from error
 
     def make_link(self, components: tuple[str, ...], target: str, mtime_ns: int | None = None) -> None:
         """Make a symbolic link, whose target stays inside its own top-level folder.
@@ -270,7 +286,7 @@ class OutputRoot:
                 except (OSError, NotImplementedError):
                     self.attributes_lost += 1
         except OSError as error:
-            raise _translated(error, components) from error
+            raise translated(error, components) from error
 
     def finish_folders(self, folders: Iterable[tuple[tuple[str, ...], int, int]]) -> None:
         """Set (components, mode, mtime_ns) of folders, deepest first, when all that is in them is placed.
@@ -283,14 +299,14 @@ class OutputRoot:
             try:
                 self.finish_file(self._folder(components, asked=True), mode, mtime_ns)
             except OSError as error:
-                raise _translated(error, components) from error
+                raise translated(error, components) from error
 
     def sync(self) -> None:
         """Wait until all that was written is on the device: one call for a whole transfer. May take long."""
         try:
             self.calls.sync_file_system(self._descriptor)
         except OSError as error:
-            raise _translated(error, ()) from error
+            raise translated(error, ()) from error
 
     def discard(self) -> None:
         """End a transfer that failed: what is staged goes, what has its final name stays. Never raises."""
@@ -332,6 +348,10 @@ class OutputRoot:
     def place(self, staged_name: str, components: tuple[str, ...]) -> None:
         """Give a staged file its final name. Raises OSError, FileExistsError where something stands."""
         system.place(self.calls, staged_name, self._staging, components[-1], self._folder(components[:-1]))
+
+    def place_from(self, folder: int, name: str, components: tuple[str, ...]) -> None:
+        """Give a file of another folder of ours its final name. Raises OSError, FileExistsError where something stands."""
+        system.place(self.calls, name, folder, components[-1], self._folder(components[:-1]))
 
     def unstage(self, name: str) -> None:
         """Remove a file of the staging directory, if it is there. Never raises."""
@@ -417,7 +437,7 @@ class OutputRoot:
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise _translated(error, (name,)) from error
+            raise translated(error, (name,)) from error
         return True
 
 
@@ -465,7 +485,8 @@ def _set_time(calls: SystemCalls, descriptor: int, mtime_ns: int) -> bool:
     return True
 
 
-def _write(calls: SystemCalls, descriptor: int, data: memoryview, offset: int) -> None:
+def write_all(calls: SystemCalls, descriptor: int, data: memoryview, offset: int) -> None:
+    """Write all of `data` at `offset`. Raises OSError."""
     done = 0
     while done < len(data):
         done += calls.pwrite(descriptor, data[done:], offset + done)
@@ -481,7 +502,7 @@ def _conflict(components: tuple[str, ...]) -> ConflictError:
     )
 
 
-def _translated(error: OSError, components: tuple[str, ...]) -> ProtocolError:
+def translated(error: OSError, components: tuple[str, ...]) -> ProtocolError:
     """Return the error of this package that says what an OSError means for the user."""
     where = names.quoted("/".join(components)) if components else "the output directory"
     if error.errno in _FULL:

@@ -71,6 +71,25 @@ def sync_file_system(descriptor: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
+def lock(descriptor: int) -> bool:
+    """Lock an open file until it is closed; return False where somebody else holds it. Raises OSError.
+
+    Where the system or the file system has no such locks, there is nobody to be kept out.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}:
+            raise
+    return True
+
+
 def rename_noreplace(name: str, source_directory: int, final_name: str, directory: int) -> bool:
     """Rename by renameat2; return False where kernel, library or file system has no such thing."""
     library = _libc()
