@@ -124,6 +124,16 @@ PATH_SILENCE_DEDICATED_S: Final = 4.0
 PATH_SILENCE_S: Final = 10.0
 """The same for one on the event loop, where a record on its way is not seen until it is whole."""
 
+FINISHING_SILENCE_S: Final = 25.0
+"""A sender that sent everything gives its connection up after this long without a record: while the receiver, whose
+word that it has everything was lost, still comes back."""
+
+STANDBY_SILENCE_S: Final = 20.0
+"""The connection that carried the handshake, while another stands, is given up after this long."""
+
+STANDBY_PING_S: Final = 5.0
+"""The same connection is pinged after this long without sending."""
+
 DIRECT_WAIT_S: Final = 20.0
 """Where only direct paths may carry data, one has to stand this long after the yes, and again after each loss."""
 

@@ -304,6 +304,7 @@ class Pair:
                 now=self.now,
                 sas_nonce=established.r_a,
                 epoch_shift=epoch_shift,
+                rejoin_s=rejoin_s,
             ),
             Side.B: Session(
                 side=Side.B,
@@ -314,6 +315,7 @@ class Pair:
                 now=self.now,
                 sas_commitment=received.sas_commit,
                 epoch_shift=epoch_shift,
+                rejoin_s=rejoin_s,
             ),
         }
         links = {side: session.first_link(self.now) for side, session in self.sessions.items()}

@@ -139,7 +139,7 @@ class SessionShell:
                 self._pump_quietly()
                 if session.finished:
                     break
-                if not session.links:
+                if not session.links and not session.gone:
                     session.stranded(now)
                     break
                 deadline = session.next_deadline()

@@ -16,6 +16,8 @@ from tallow_protocol.limits import (
     PATH_SILENCE_S,
     PING_AFTER_S,
     SILENCE_S,
+    STANDBY_PING_S,
+    STANDBY_SILENCE_S,
 )
 
 if TYPE_CHECKING:
@@ -178,13 +180,17 @@ class LinkTable:
 
     def silence_s(self, link: Link) -> float:
         """Return how long `link` may be silent: short where another stands by, which may carry on at once."""
-        if link.number == 0 or self._proven <= link.proven:
+        if self._proven <= link.proven:
             return SILENCE_S
+        if link.number == 0:
+            return STANDBY_SILENCE_S
         return PATH_SILENCE_DEDICATED_S if link.dedicated else PATH_SILENCE_S
 
     def ping_s(self, link: Link) -> float:
         """Return after how long without sending `link` is pinged."""
-        return PATH_PING_S if self.silence_s(link) < SILENCE_S else PING_AFTER_S
+        if self.silence_s(link) == SILENCE_S:
+            return PING_AFTER_S
+        return STANDBY_PING_S if link.number == 0 else PATH_PING_S
 
 
 class ShownPath:

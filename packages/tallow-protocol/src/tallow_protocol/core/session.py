@@ -11,6 +11,9 @@ on the next one. A record that does not open ends its connection; a message that
 Of several connections the best one carries control and file data (`core/paths.py` says which is better). A better one
 takes over once it is proven; what was on its way elsewhere arrives there. While others stand by, a connection is given
 up after a short silence.
+
+A session that lost its last connection is `gone` (core/rejoining.py): it waits until a new one is attached, or ends
+after its limit. Nothing else changes for it.
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ from tallow_protocol.core.messages import (
 )
 from tallow_protocol.core.paths import allows, combined
 from tallow_protocol.core.records import ControlHeader, control_record, parse_record
+from tallow_protocol.core.rejoining import DONE_RETURN_S, MOST_LIMIT_S, UNHEARD_RETURN_S, Absence
 from tallow_protocol.core.state import TransferState, TransferStateMachine
 from tallow_protocol.errors import (
     AuthError,
@@ -53,10 +57,11 @@ from tallow_protocol.errors import (
     UnexpectedMessageError,
     ViolationError,
 )
-from tallow_protocol.events import PathKind, PathLimit, PeerIdentified, VerificationNeeded
+from tallow_protocol.events import PathKind, PathLimit, PeerIdentified, Rejoined, VerificationNeeded
 from tallow_protocol.limits import (
     DIRECT_WAIT_S,
     DONE_WAIT_S,
+    FINISHING_SILENCE_S,
     SILENCE_S,
 )
 
@@ -97,10 +102,12 @@ class Session:
         sas_commitment: bytes | None = None,
         epoch_shift: int = 14,
         paths: PathLimit = PathLimit.ANY,
+        rejoin_s: float = 0.0,
     ) -> None:
         """`sas_nonce` is the 32 bytes that A's Hello committed to, `sas_commitment` those 32 that B got there.
 
-        `machine` is the transfer's, which outlives an attempt whose session never began.
+        `machine` is the transfer's, which outlives an attempt whose session never began. `rejoin_s` is how long a
+        session without a connection waits for a new one; 0 ends it at once.
         """
         if (sas_nonce is None) is (side is Side.A) or (sas_commitment is None) is (side is Side.B):
             raise MisuseError("the sender gives the nonce behind its commitment, the receiver the commitment")
@@ -125,8 +132,10 @@ class Session:
         self._jobs: deque[Job] = deque()
         self._events: deque[Event] = deque()
         self._ends_at: float | None = None
+        self._done_again = False
         self._last_loss: ProtocolError | None = None
         self._ended = False
+        self._absence = Absence(rejoin_s)
         self.paths_limit = paths
         self.peer_paths: Paths | None = None
         self.allowed = paths
@@ -232,6 +241,8 @@ class Session:
         )
         self._next_ident += 1
         self._links.add(link)
+        if proven:
+            self._back(link, now)
         return link
 
     def serve(self, link: Link) -> None:
@@ -250,8 +261,78 @@ class Session:
         self.role.lost(link)
         if not link.proven and link.number:
             self._acceptor.ended(link.attached)
-        if self._ends_at is not None and not self._links:
-            self._ends_at = now
+        self._left_alone(now)
+
+    # -- without a connection ------------------------------------------------------------------------------
+
+    @property
+    def gone(self) -> bool:
+        """Return whether no connection stands and the session waits for one."""
+        return self._absence.gone and not self._ended
+
+    @property
+    def gone_since(self) -> float | None:
+        """Return when the present absence began, which outlasts a connection that came up and carried nothing."""
+        return self._absence.since
+
+    def rejoin_left_s(self, now: float) -> float:
+        """Return how long a session that is gone waits yet."""
+        return self._absence.left_s(now)
+
+    @property
+    def loss(self) -> str:
+        """Return who ended the last connection: "peer" or "network"."""
+        by = self._last_loss.by if isinstance(self._last_loss, PeerLeftError) else "network"
+        return "peer" if by == "peer" else "network"
+
+    def _may_return(self) -> bool:
+        """Return whether the loss of the last connection is to be waited out.
+
+        A receiver that has everything comes back only to say so; a sender that heard it has nothing left to say.
+        """
+        if not self._absence.allowed or not self.begun or self.error is not None or self._ended:
+            return False
+        if self.machine.state is TransferState.COMPLETED:
+            return self.side is Side.B and not self._control.settled
+        return True
+
+    def _left_alone(self, now: float) -> None:
+        """Take note of a loss that may have been the last connection's."""
+        if any(link.proven for link in self._links):
+            return
+        if not self._may_return():
+            if self._ends_at is not None and not self._links:
+                self._ends_at = now
+            return
+        if self._ends_at is not None and not self._done_again:
+            self._done_again = True
+            self._ends_at = now + DONE_RETURN_S
+        unheard = self.side is Side.B and not self.acknowledged
+        self._absence.begin(now, UNHEARD_RETURN_S if unheard else MOST_LIMIT_S)
+
+    def _back(self, link: Link, now: float) -> None:
+        """Take note that a connection is proven."""
+        if self._absence.back(now):
+            if self._direct_by is not None:
+                self._direct_by = now + DIRECT_WAIT_S
+            if self.machine.state is not TransferState.COMPLETED:
+                self._events.append(Rejoined(link.path))
+
+    def _give_up(self, now: float) -> None:
+        """End where the other side did not come back."""
+        waited = f"{self._absence.limit_s / 60:.3g} minutes"
+        if self._absence.limit_s < 120:
+            waited = f"{self._absence.limit_s:.3g} s"
+        self._end(
+            PeerLeftError(
+                f"the connection was lost and could not be made again within {waited}; what arrived is kept",
+                by=self.loss,
+                hints=("check that both sides are online, then send the same again: it continues there",),
+            ),
+            now,
+            notify=False,
+        )
+        self._ended = True
 
     # -- paths ---------------------------------------------------------------------------------------------
 
@@ -288,7 +369,7 @@ class Session:
             return
         if self.carriers:
             self._direct_by = now + DIRECT_WAIT_S
-        elif now >= self._direct_by and self.error is None:
+        elif now >= self._direct_by and self.error is None and not self.gone:
             self.fail(NoPathError("no direct path to the other side was found, and no other is allowed"), now)
 
     # -- receiving -----------------------------------------------------------------------------------------
@@ -333,11 +414,13 @@ class Session:
                 except ProtocolError:
                     self.lost(link, now)
                     return
+            self._back(link, now)
         header, content = job.result
         if isinstance(header, ControlHeader):
             self._take_control(header, content, now)
         else:
             link.bulk_arrived = True
+            self._absence.progress()
             self._show_path(link)
             self.role.stored(self, link, content, now)
 
@@ -350,6 +433,8 @@ class Session:
             message = self._codec.decode(data)
             if isinstance(message, Ping | Received) is not (header.number == 0):
                 raise UnexpectedMessageError("the peer numbered a message that has no number, or the reverse")
+            if not isinstance(message, Ping):
+                self._absence.progress()
             self._message(message, now)
 
     def _take_offer(self, job: Job, now: float) -> None:
@@ -542,7 +627,8 @@ class Session:
             self.machine.to(TransferState.FAILED)
         if notify:
             self.send(Cancel(CloseCode.of(error)))
-        self.ends_at(now + FAREWELL_S)
+        # Without a connection there is nobody to tell.
+        self.ends_at(now if self._absence.gone else now + FAREWELL_S)
 
     def emit(self, event: Event) -> None:
         """Tell the application."""
@@ -612,12 +698,14 @@ class Session:
         for link in self._links:
             times += [
                 link.last_sent + self._links.ping_s(link),
-                link.last_received + self._links.silence_s(link),
+                link.last_received + self._silence_s(link),
             ]
             oldest = self.role.oldest_sent_at(link)
             if oldest is not None:
                 times.append(oldest + SILENCE_S)
-        if self._direct_by is not None and self.allowed is PathLimit.DIRECT_ONLY and self.error is None:
+        if self.gone and self._ends_at is None and self._absence.ends_at is not None:
+            times.append(self._absence.ends_at)
+        elif self._direct_by is not None and self.allowed is PathLimit.DIRECT_ONLY and self.error is None:
             times.append(self._direct_by)
         return min(times, default=None)
 
@@ -627,16 +715,32 @@ class Session:
             if not link.hearing:
                 link.last_received = now
             oldest = self.role.oldest_sent_at(link)
-            allowed_s = self._links.silence_s(link)
+            allowed_s = self._silence_s(link)
             if now - link.last_received >= allowed_s or (oldest is not None and now - oldest >= SILENCE_S):
                 self.lost(
                     link, now, PeerLeftError(f"the other side was silent for {allowed_s:g} s", by="network")
                 )
         self._look_for_direct(now)
         if self._ends_at is None:
+            if self._absence.ends_at is not None and now >= self._absence.ends_at:
+                self._give_up(now)
+            return
+        if now >= self._ends_at and self._links and not self._done_again and self._may_return():
+            # The receiver has everything and nobody hears it say so: it says so on another connection.
+            for link in self.links:
+                self.lost(link, now, PeerLeftError("the other side did not answer", by="network"))
             return
         if now >= self._ends_at or (self._control.settled and not self._control.has_work()):
             self._ended = True
+
+    def _silence_s(self, link: Link) -> float:
+        """Return how long `link` may be silent.
+
+        A sender that waits for the end knows sooner: the receiver, which has it, comes back for so long and no longer.
+        """
+        allowed_s = self._links.silence_s(link)
+        finishing = self.side is Side.A and self.machine.state is TransferState.FINISHING
+        return min(allowed_s, FINISHING_SILENCE_S) if finishing and self._absence.allowed else allowed_s
 
     def stranded(self, now: float) -> None:
         """End because no connection is left and none will come."""
