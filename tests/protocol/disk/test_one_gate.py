@@ -8,7 +8,7 @@ import tallow_protocol
 
 PACKAGE = Path(tallow_protocol.__file__).parent
 CALLS = "disk/calls.py"
-GATE = {CALLS, "disk/partials.py", "disk/root.py", "disk/system.py"}
+GATE = {CALLS, "disk/leftovers.py", "disk/partials.py", "disk/root.py", "disk/system.py"}
 READER = "disk/scan.py"
 MODULES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
 

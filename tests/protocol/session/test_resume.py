@@ -161,7 +161,8 @@ def test_nothing_is_told_before_the_yes_or_after_a_no():
     for _ in range(100):
         second.step()
     sender = second.sessions[Side.A].role
-    assert not sender._haves and not second.pipeline.awaits_check
+    assert not sender._haves
+    assert not second.pipeline.awaits_check
 
     second.receiver_role.refuse(second.sessions[Side.B], second.now)
     second.run()

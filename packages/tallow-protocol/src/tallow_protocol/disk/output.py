@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from tallow_protocol.core.chunking import PACK_FILE_BYTES
 from tallow_protocol.disk.calls import SYSTEM
 from tallow_protocol.disk.errors import NameRefusedError
+from tallow_protocol.disk.leftovers import PARTIALS_NAME
 from tallow_protocol.disk.names import check_offer, quoted
-from tallow_protocol.disk.partials import PARTIALS_NAME, PartialFile, PartialFolder
+from tallow_protocol.disk.partials import PartialFile, PartialFolder
 from tallow_protocol.disk.root import OutputRoot
 from tallow_protocol.errors import ConflictError
 

@@ -14,17 +14,12 @@ Synchronous; one thread at a time, and `PartialFile.sync` beside it.
 """
 
 import contextlib
-import errno
 import os
-import re
 import secrets
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 
 from tallow_crypto import DIGEST_BYTES, Fingerprint, chunk_digest, equal
 
@@ -38,23 +33,25 @@ from tallow_protocol.core.journal import (
 )
 from tallow_protocol.core.receiving import Existing
 from tallow_protocol.disk import names
-from tallow_protocol.disk.calls import SYSTEM, Buffer, FileStatus, SystemCalls
+from tallow_protocol.disk.calls import Buffer, SystemCalls
+from tallow_protocol.disk.leftovers import (
+    BOTH,
+    NOT_OURS,
+    OLD_FILE,
+    PARTIALS_NAME,
+    age_s,
+    folder_names,
+    is_own_file,
+    open_folder,
+    pairs,
+    read_all,
+    remove_pair,
+)
 from tallow_protocol.disk.root import OutputRoot, translated, write_all
 from tallow_protocol.errors import IntegrityError, MisuseError, NotWritableError, ProtocolError
 from tallow_protocol.limits import CHUNK_LOG2_MIN
 
-__all__ = [
-    "PARTIALS_NAME",
-    "CleanedPartials",
-    "PartialFile",
-    "PartialFolder",
-    "PartialInfo",
-    "clean_partials",
-    "list_partials",
-]
-
-PARTIALS_NAME = ".tallow-partial"
-"""The folder's name. Where it is another user's, as in a shared directory, ours has our number behind it."""
+__all__ = ["PartialFile", "PartialFolder"]
 
 KEEP_S = 30 * 24 * 3600.0
 """A partial file that nothing was added to for 30 days is removed at the next use of its folder."""
@@ -66,36 +63,7 @@ OPEN_PARTIALS = 128
 """Partial files of one offer that are resumed, two handles each. A sender begins few files at a time, so that this many
 are left only by many interruptions; the others are sent again."""
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_OLD_FILE = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_NOT_OURS = frozenset({errno.ELOOP, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.ENXIO})
-_PAIR = re.compile(r"([0-9a-f]{32}(?:-[0-9a-f]{8})?)\.(data|journal)\Z")
-_BOTH = frozenset({"data", "journal"})
-_READ_BYTES = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class PartialInfo:
-    """One partial file, for a list of them. `path` is the sender's own text."""
-
-    directory: Path
-    name: str
-    sender: Fingerprint
-    path: str
-    size_bytes: int
-    verified_bytes: int
-    age_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class CleanedPartials:
-    """How many partial files were removed and how many bytes that freed; how many were left because they are in use."""
-
-    files: int
-    bytes: int
-    in_use: int
 
 
 class PartialFile:
@@ -307,7 +275,7 @@ class PartialFolder:
         """Return what a journal says, if it is of this file."""
         most = journal_bytes_max(size, 1 << CHUNK_LOG2_MIN)
         length = min(self._calls.fstat(journal).st_size, most)
-        said = decode_journal(_read_all(self._calls, journal, 0, length))
+        said = decode_journal(read_all(self._calls, journal, 0, length))
         if said is None or (said.header.sender, said.header.path, said.header.size) != (
             self._sender,
             path,
@@ -371,15 +339,17 @@ class PartialFolder:
         try:
             data = self._calls.open(f"{name}.data", _NEW_FILE, 0o600, dir_fd=self._handle)
         except FileExistsError:
-            data = self._own(f"{name}.data")
-            if data is not None and self._calls.lock(data):
+            standing = self._own(f"{name}.data")
+            if standing is not None and self._calls.lock(standing):
                 # Without a journal that is worth anything, or `find` would have it.
                 journal = self._own(f"{name}.journal")
-                partial = PartialFile(self, name, data, header, journal=-1 if journal is None else journal)
+                partial = PartialFile(
+                    self, name, standing, header, journal=-1 if journal is None else journal
+                )
                 partial.restart(header)
                 return partial
-            if data is not None:
-                self._calls.close(data)
+            if standing is not None:
+                self._calls.close(standing)
             name = f"{name}-{secrets.token_hex(4)}"
             data = self._calls.open(f"{name}.data", _NEW_FILE, 0o600, dir_fd=self._handle)
             return PartialFile(self, name, data, header, resumable=False)
@@ -418,13 +388,13 @@ class PartialFolder:
     def _own(self, name: str) -> int | None:
         """Open a regular file of ours that has one name only; None for anything else that may stand there."""
         try:
-            handle = self._calls.open(name, _OLD_FILE, dir_fd=self._handle)
+            handle = self._calls.open(name, OLD_FILE, dir_fd=self._handle)
         except OSError as error:
-            if error.errno in _NOT_OURS:
+            if error.errno in NOT_OURS:
                 return None
             raise
         status = self._calls.fstat(handle)
-        if _is_own_file(status, self._calls.user()):
+        if is_own_file(status, self._calls.user()):
             return handle
         self._calls.close(handle)
         if stat.S_ISREG(status.st_mode) and status.st_nlink > 1 and name.endswith(".data"):
@@ -439,19 +409,19 @@ class PartialFolder:
         """Open the folder if it is there, once; note what is in it, and remove what is too old."""
         if not self._looked:
             self._looked = True
-            opened = _open_folder(self._calls, self.root.handle)
+            opened = open_folder(self._calls, self.root.handle)
             if opened is not None:
                 self._take(*opened)
         return self._handle >= 0
 
     def _make(self) -> None:
-        opened = _open_folder(self._calls, self.root.handle)
+        opened = open_folder(self._calls, self.root.handle)
         if opened is None:
-            for name in _folder_names(self._calls):
+            for name in folder_names(self._calls):
                 with contextlib.suppress(FileExistsError):
                     self._calls.mkdir(name, 0o700, dir_fd=self.root.handle)
                     break
-            opened = _open_folder(self._calls, self.root.handle)
+            opened = open_folder(self._calls, self.root.handle)
         if opened is None:
             raise NotWritableError(
                 f"{PARTIALS_NAME} in the output directory is not a private folder of yours, and data that is "
@@ -464,190 +434,13 @@ class PartialFolder:
     def _take(self, handle: int, name: str) -> None:
         self._handle, self._folder_name = handle, name
         kept = []
-        for pair, kinds in sorted(_pairs(self._calls.listdir(handle)).items()):
-            age_s = _age_s(self._calls, handle, pair, kinds, self._clock())
-            if age_s > KEEP_S:
-                _remove_pair(self._calls, handle, pair, kinds)
-            elif kinds == _BOTH:
+        for pair, kinds in sorted(pairs(self._calls.listdir(handle)).items()):
+            old_s = age_s(self._calls, handle, pair, kinds, self._clock())
+            if old_s > KEEP_S:
+                remove_pair(self._calls, handle, pair, kinds)
+            elif kinds == BOTH:
                 kept.append(pair)
         self._journals = frozenset(kept)
-
-
-def list_partials(
-    directory: str | os.PathLike[str], *, calls: SystemCalls = SYSTEM, now_s: float | None = None
-) -> tuple[PartialInfo, ...]:
-    """Return the partial files in an output directory, the oldest first; none where it has none.
-
-    Raises NotWritableError where the directory cannot be read.
-    """
-    now_s = time.time() if now_s is None else now_s
-    found = []
-    with _opened(directory, calls) as handle:
-        if handle is None:
-            return ()
-        for name, kinds in _pairs(calls.listdir(handle)).items():
-            info = _info(calls, handle, Path(directory), name, now_s) if kinds == _BOTH else None
-            if info is not None:
-                found.append(info)
-    return tuple(sorted(found, key=lambda info: -info.age_s))
-
-
-def clean_partials(
-    directory: str | os.PathLike[str],
-    *,
-    older_than_s: float = 0.0,
-    calls: SystemCalls = SYSTEM,
-    now_s: float | None = None,
-) -> CleanedPartials:
-    """Remove the partial files of an output directory to which nothing was added for `older_than_s` seconds.
-
-    One that is in use stays. Raises NotWritableError.
-    """
-    now_s = time.time() if now_s is None else now_s
-    files = size_bytes = in_use = 0
-    with _opened(directory, calls) as handle:
-        if handle is None:
-            return CleanedPartials(0, 0, 0)
-        for name, kinds in _pairs(calls.listdir(handle)).items():
-            if _age_s(calls, handle, name, kinds, now_s) < older_than_s:
-                continue
-            freed = _remove_pair(calls, handle, name, kinds)
-            if freed is None:
-                in_use += 1
-            else:
-                files, size_bytes = files + 1, size_bytes + freed
-    return CleanedPartials(files, size_bytes, in_use)
-
-
-@contextlib.contextmanager
-def _opened(directory: str | os.PathLike[str], calls: SystemCalls) -> Iterator[int | None]:
-    """Give the handle of the partials' folder of a directory, None where there is none; remove it if it is empty then."""
-    outer = -1
-    try:
-        outer = calls.open(str(directory), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        opened = _open_folder(calls, outer)
-        if opened is None:
-            yield None
-            return
-        handle, name = opened
-        try:
-            yield handle
-        finally:
-            calls.close(handle)
-        with contextlib.suppress(OSError):
-            calls.rmdir(name, dir_fd=outer)
-    except FileNotFoundError:
-        yield None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        shown = names.quoted(str(directory))
-        raise NotWritableError(f"cannot look for partial files in {shown}: {reason}") from error
-    finally:
-        if outer >= 0:
-            calls.close(outer)
-
-
-def _folder_names(calls: SystemCalls) -> tuple[str, str]:
-    return PARTIALS_NAME, f"{PARTIALS_NAME}-{calls.user()}"
-
-
-def _open_folder(calls: SystemCalls, directory: int) -> tuple[int, str] | None:
-    """Return the handle and the name of our private folder below `directory`; None where there is none yet.
-
-    A link, another kind of file or another user's folder is never ours; in a shared directory ours has our number.
-    """
-    for name in _folder_names(calls):
-        try:
-            handle = calls.open(name, _FOLDER, dir_fd=directory)
-        except OSError as error:
-            if error.errno in _NOT_OURS:
-                continue
-            raise
-        status = calls.fstat(handle)
-        if status.st_uid == calls.user():
-            if status.st_mode & 0o077:  # opened to others; what they put there is theirs, and not touched
-                with contextlib.suppress(OSError):  # a file system without modes
-                    calls.fchmod(handle, 0o700)
-            return handle, name
-        calls.close(handle)
-    return None
-
-
-def _is_own_file(status: FileStatus, user: int) -> bool:
-    return stat.S_ISREG(status.st_mode) and status.st_uid == user and status.st_nlink == 1
-
-
-def _pairs(found: list[str]) -> dict[str, set[str]]:
-    """Return the names of pairs and which of their two files are there; what else lies in the folder is not ours."""
-    pairs: dict[str, set[str]] = {}
-    for name in found:
-        match = _PAIR.match(name)
-        if match is not None:
-            pairs.setdefault(match[1], set()).add(match[2])
-    return pairs
-
-
-def _age_s(calls: SystemCalls, handle: int, name: str, kinds: AbstractSet[str], now_s: float) -> float:
-    """Return how long ago something was added to a pair; a clock that went back makes it new."""
-    times = [0]
-    for kind in kinds:
-        with contextlib.suppress(OSError):
-            times.append(calls.stat(f"{name}.{kind}", dir_fd=handle).st_mtime_ns)
-    return max(now_s - max(times) / 1e9, 0.0)
-
-
-def _remove_pair(calls: SystemCalls, handle: int, name: str, kinds: AbstractSet[str]) -> int | None:
-    """Remove a pair that nobody uses; return the bytes of its data, None where it is in use."""
-    freed, data = 0, -1
-    try:
-        with contextlib.suppress(OSError):  # a link or something else that is not opened: its name goes
-            if "data" in kinds:
-                data = calls.open(f"{name}.data", _OLD_FILE, dir_fd=handle)
-                if not calls.lock(data):
-                    return None
-                freed = calls.fstat(data).st_size
-        for kind in ("journal", "data"):
-            if kind in kinds:
-                with contextlib.suppress(OSError):
-                    calls.unlink(f"{name}.{kind}", dir_fd=handle)
-    finally:
-        if data >= 0:
-            calls.close(data)
-    return freed
-
-
-def _info(calls: SystemCalls, handle: int, directory: Path, name: str, now_s: float) -> PartialInfo | None:
-    """Return what a pair's journal says of it, None where that says nothing."""
-    try:
-        journal = calls.open(f"{name}.journal", _READ_FILE, dir_fd=handle)
-    except OSError:
-        return None
-    try:
-        status = calls.fstat(journal)
-        if not _is_own_file(status, calls.user()):
-            return None
-        said = decode_journal(_read_all(calls, journal, 0, status.st_size))
-        length = calls.stat(f"{name}.data", dir_fd=handle).st_size
-    except OSError:
-        return None
-    finally:
-        calls.close(journal)
-    if said is None:
-        return None
-    header = said.header
-    verified = min(said.count * header.chunk_size, header.size, length)
-    age_s = _age_s(calls, handle, name, _BOTH, now_s)
-    return PartialInfo(directory, name, header.sender, header.path, header.size, verified, age_s)
-
-
-def _read_all(calls: SystemCalls, handle: int, offset: int, length: int) -> bytes:
-    data = bytearray()
-    while len(data) < length:
-        piece = calls.pread(handle, min(_READ_BYTES, length - len(data)), offset + len(data))
-        if not piece:
-            break
-        data += piece
-    return bytes(data)
 
 
 def _read_into(calls: SystemCalls, handle: int, buffer: memoryview, offset: int) -> bool:

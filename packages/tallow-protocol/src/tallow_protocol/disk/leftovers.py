@@ -1,0 +1,253 @@
+"""What lies in the folders of partial files: opened safely, listed, aged, removed. The folder's rules stand in partials.py."""
+
+import contextlib
+import errno
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from pathlib import Path
+
+from tallow_crypto import Fingerprint
+
+from tallow_protocol.core.journal import decode_journal
+from tallow_protocol.disk import names
+from tallow_protocol.disk.calls import SYSTEM, FileStatus, SystemCalls
+from tallow_protocol.errors import NotWritableError
+
+__all__ = [
+    "BOTH",
+    "NOT_OURS",
+    "OLD_FILE",
+    "PARTIALS_NAME",
+    "CleanedPartials",
+    "PartialInfo",
+    "age_s",
+    "clean_partials",
+    "folder_names",
+    "is_own_file",
+    "list_partials",
+    "open_folder",
+    "pairs",
+    "read_all",
+    "remove_pair",
+]
+
+PARTIALS_NAME = ".tallow-partial"
+"""The folder's name. Where it is another user's, as in a shared directory, ours has our number behind it."""
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+OLD_FILE = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_READ_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+NOT_OURS = frozenset({errno.ELOOP, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.ENXIO})
+"""What opening gives where nothing stands, or a link, a pipe, a folder, or what another user keeps for himself."""
+
+BOTH = frozenset({"data", "journal"})
+_PAIR = re.compile(r"([0-9a-f]{32}(?:-[0-9a-f]{8})?)\.(data|journal)\Z")
+_READ_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class PartialInfo:
+    """One partial file, for a list of them. `path` is the sender's own text."""
+
+    directory: Path
+    name: str
+    sender: Fingerprint
+    path: str
+    size_bytes: int
+    verified_bytes: int
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CleanedPartials:
+    """How many partial files were removed and how many bytes that freed; how many were left because they are in use."""
+
+    files: int
+    bytes: int
+    in_use: int
+
+
+def list_partials(
+    directory: str | os.PathLike[str], *, calls: SystemCalls = SYSTEM, now_s: float | None = None
+) -> tuple[PartialInfo, ...]:
+    """Return the partial files in an output directory, the oldest first; none where it has none.
+
+    Raises NotWritableError where the directory cannot be read.
+    """
+    now_s = time.time() if now_s is None else now_s
+    found = []
+    with _opened(directory, calls) as handle:
+        if handle is None:
+            return ()
+        for name, kinds in pairs(calls.listdir(handle)).items():
+            info = _info(calls, handle, Path(directory), name, now_s) if kinds == BOTH else None
+            if info is not None:
+                found.append(info)
+    return tuple(sorted(found, key=lambda info: -info.age_s))
+
+
+def clean_partials(
+    directory: str | os.PathLike[str],
+    *,
+    older_than_s: float = 0.0,
+    calls: SystemCalls = SYSTEM,
+    now_s: float | None = None,
+) -> CleanedPartials:
+    """Remove the partial files of an output directory to which nothing was added for `older_than_s` seconds.
+
+    One that is in use stays. Raises NotWritableError.
+    """
+    now_s = time.time() if now_s is None else now_s
+    files = size_bytes = in_use = 0
+    with _opened(directory, calls) as handle:
+        if handle is None:
+            return CleanedPartials(0, 0, 0)
+        for name, kinds in pairs(calls.listdir(handle)).items():
+            if age_s(calls, handle, name, kinds, now_s) < older_than_s:
+                continue
+            freed = remove_pair(calls, handle, name, kinds)
+            if freed is None:
+                in_use += 1
+            else:
+                files, size_bytes = files + 1, size_bytes + freed
+    return CleanedPartials(files, size_bytes, in_use)
+
+
+@contextlib.contextmanager
+def _opened(directory: str | os.PathLike[str], calls: SystemCalls) -> Iterator[int | None]:
+    """Give the handle of the partials' folder of a directory, None where there is none; remove it if it is empty then."""
+    outer = -1
+    try:
+        outer = calls.open(str(directory), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        opened = open_folder(calls, outer)
+        if opened is None:
+            yield None
+            return
+        handle, name = opened
+        try:
+            yield handle
+        finally:
+            calls.close(handle)
+        with contextlib.suppress(OSError):
+            calls.rmdir(name, dir_fd=outer)
+    except FileNotFoundError:
+        yield None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        shown = names.quoted(str(directory))
+        raise NotWritableError(f"cannot look for partial files in {shown}: {reason}") from error
+    finally:
+        if outer >= 0:
+            calls.close(outer)
+
+
+def folder_names(calls: SystemCalls) -> tuple[str, str]:
+    """Return the names that our folder may have, the usual one first."""
+    return PARTIALS_NAME, f"{PARTIALS_NAME}-{calls.user()}"
+
+
+def open_folder(calls: SystemCalls, directory: int) -> tuple[int, str] | None:
+    """Return the handle and the name of our private folder below `directory`; None where there is none yet.
+
+    A link, another kind of file or another user's folder is never ours; in a shared directory ours has our number.
+    """
+    for name in folder_names(calls):
+        try:
+            handle = calls.open(name, _FOLDER, dir_fd=directory)
+        except OSError as error:
+            if error.errno in NOT_OURS:
+                continue
+            raise
+        status = calls.fstat(handle)
+        if status.st_uid == calls.user():
+            if status.st_mode & 0o077:  # opened to others; what they put there is theirs, and not touched
+                with contextlib.suppress(OSError):  # a file system without modes
+                    calls.fchmod(handle, 0o700)
+            return handle, name
+        calls.close(handle)
+    return None
+
+
+def pairs(found: list[str]) -> dict[str, set[str]]:
+    """Return the names of pairs and which of their two files are there; what else lies in the folder is not ours."""
+    pairs: dict[str, set[str]] = {}
+    for name in found:
+        match = _PAIR.match(name)
+        if match is not None:
+            pairs.setdefault(match[1], set()).add(match[2])
+    return pairs
+
+
+def age_s(calls: SystemCalls, handle: int, name: str, kinds: AbstractSet[str], now_s: float) -> float:
+    """Return how long ago something was added to a pair; a clock that went back makes it new."""
+    times = [0]
+    for kind in kinds:
+        with contextlib.suppress(OSError):
+            times.append(calls.stat(f"{name}.{kind}", dir_fd=handle).st_mtime_ns)
+    return max(now_s - max(times) / 1e9, 0.0)
+
+
+def remove_pair(calls: SystemCalls, handle: int, name: str, kinds: AbstractSet[str]) -> int | None:
+    """Remove a pair that nobody uses; return the bytes of its data, None where it is in use."""
+    freed, data = 0, -1
+    try:
+        with contextlib.suppress(OSError):  # a link or something else that is not opened: its name goes
+            if "data" in kinds:
+                data = calls.open(f"{name}.data", OLD_FILE, dir_fd=handle)
+                if not calls.lock(data):
+                    return None
+                freed = calls.fstat(data).st_size
+        for kind in ("journal", "data"):
+            if kind in kinds:
+                with contextlib.suppress(OSError):
+                    calls.unlink(f"{name}.{kind}", dir_fd=handle)
+    finally:
+        if data >= 0:
+            calls.close(data)
+    return freed
+
+
+def _info(calls: SystemCalls, handle: int, directory: Path, name: str, now_s: float) -> PartialInfo | None:
+    """Return what a pair's journal says of it, None where that says nothing."""
+    try:
+        journal = calls.open(f"{name}.journal", _READ_FILE, dir_fd=handle)
+    except OSError:
+        return None
+    try:
+        status = calls.fstat(journal)
+        if not is_own_file(status, calls.user()):
+            return None
+        said = decode_journal(read_all(calls, journal, 0, status.st_size))
+        length = calls.stat(f"{name}.data", dir_fd=handle).st_size
+    except OSError:
+        return None
+    finally:
+        calls.close(journal)
+    if said is None:
+        return None
+    header = said.header
+    verified = min(said.count * header.chunk_size, header.size, length)
+    old_s = age_s(calls, handle, name, BOTH, now_s)
+    return PartialInfo(directory, name, header.sender, header.path, header.size, verified, old_s)
+
+
+def is_own_file(status: FileStatus, user: int) -> bool:
+    """Return whether it is a regular file of `user` with one name."""
+    return stat.S_ISREG(status.st_mode) and status.st_uid == user and status.st_nlink == 1
+
+
+def read_all(calls: SystemCalls, handle: int, offset: int, length: int) -> bytes:
+    """Return up to `length` bytes from `offset`, fewer where the file ends."""
+    data = bytearray()
+    while len(data) < length:
+        piece = calls.pread(handle, min(_READ_BYTES, length - len(data)), offset + len(data))
+        if not piece:
+            break
+        data += piece
+    return bytes(data)
