@@ -1,6 +1,7 @@
 """Only the gate opens anything for writing: a caller that opens a path by itself fails here."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -114,7 +115,23 @@ def test_the_gate_asks_the_operating_system_through_one_object_only(module):
 def test_the_gate_follows_no_link_and_replaces_nothing():
     calls = calls_of("disk/root.py")
     opened = [ast.unparse(call) for call in calls if ast.unparse(call.func).endswith("calls.open")]
-    assert len(opened) == 4
+    assert len(opened) == 6
     # The first is the directory that the user chose; all others name a flag set that has O_NOFOLLOW.
-    assert sum("O_NOFOLLOW" in call or "_OPEN_FOLDER" in call or "_NEW_FILE" in call for call in opened) == 3
-    assert not any(ast.unparse(call.func).endswith((".rename", ".replace")) for call in calls)
+    flags = ("_OPEN_FOLDER", "_NEW_FILE", "_OLD_FILE")
+    assert sum(any(flag in call for flag in flags) for call in opened) == 5
+    text = (PACKAGE / "disk/root.py").read_text("utf-8")
+    assert all(re.search(rf"^{flag} = .*os.O_NOFOLLOW", text, re.MULTILINE) for flag in flags)
+
+
+def test_the_gate_renames_over_what_stands_in_one_place_only_and_after_asking_the_policy():
+    tree = ast.parse((PACKAGE / "disk/root.py").read_text("utf-8"))
+    renaming = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+        and ".rename(" in ast.unparse(node)
+        and ".replaceable(" in ast.unparse(node)
+    ]
+    assert [function.name for function in renaming] == ["_replace"]
+    calls = [ast.unparse(call.func) for call in calls_of("disk/root.py")]
+    assert sum(name.endswith((".rename", ".replace")) for name in calls) == 1

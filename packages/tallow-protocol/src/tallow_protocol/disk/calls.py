@@ -125,6 +125,9 @@ class SystemCalls(Protocol):
     def symlink(self, target: str, name: str, *, dir_fd: int) -> None:
         """Create a symbolic link; FileExistsError where anything stands."""
 
+    def readlink(self, name: str, *, dir_fd: int) -> str:
+        """Return the target of a link."""
+
     def unlink(self, name: str, *, dir_fd: int) -> None:
         """Remove a name that is no folder's."""
 
@@ -211,6 +214,9 @@ class _OperatingSystem:
 
     def symlink(self, target: str, name: str, *, dir_fd: int) -> None:
         os.symlink(target, name, dir_fd=dir_fd)
+
+    def readlink(self, name: str, *, dir_fd: int) -> str:
+        return os.readlink(name, dir_fd=dir_fd)
 
     def unlink(self, name: str, *, dir_fd: int) -> None:
         os.unlink(name, dir_fd=dir_fd)

@@ -2,9 +2,12 @@
 
 Everything goes component by component through directory handles, never through a path, and never through
 a link (O_NOFOLLOW), so a link that somebody plants between check and open leads nowhere. Only folders that
-this gate made are written into. Data is written to files without their final name, in a private directory
+this gate made are written into, or, under a policy that merges, folders that stood there: ours or of the output
+directory's owner, entered without following links, their modes and times left alone. Data is written to files without their final name, in a private directory
 (0700, an unguessable name) inside the output directory, so on the same file system; a whole file then gets
-its final name without ever replacing what stands there. No directory but that private one is ever removed.
+its final name. What stands there is replaced only under a policy that says so, only if it is a plain file or a
+link, and only by the rename of a whole file that is on the device. No directory but that private one is ever removed,
+none is ever replaced.
 
 Synchronous; one thread at a time. OSError never leaves: ENOSPC and EDQUOT are NoSpaceError, what exists is
 ConflictError, everything else is NotWritableError.
@@ -19,9 +22,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
-from tallow_protocol.disk import names, system
+from tallow_protocol.disk import conflicts, names, system
 from tallow_protocol.disk.calls import SYSTEM, FileStatus, SystemCalls
 from tallow_protocol.disk.errors import NameRefusedError
+from tallow_protocol.disk.links import LinkRule
 from tallow_protocol.errors import (
     ConflictError,
     IntegrityError,
@@ -30,6 +34,7 @@ from tallow_protocol.errors import (
     NotWritableError,
     ProtocolError,
 )
+from tallow_protocol.events import OnConflict
 
 Buffer = bytes | bytearray | memoryview
 
@@ -43,6 +48,7 @@ STAGING_PREFIX = ".tallow-"
 
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OLD_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 # A file system without modes or times (FAT) answers its files' owner with one of these.
 _NOT_KEPT = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
@@ -126,8 +132,15 @@ class OutputRoot:
     checked again here, since this is the gate.
     """
 
-    def __init__(self, directory: Path, descriptor: int, calls: SystemCalls = SYSTEM) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        descriptor: int,
+        calls: SystemCalls = SYSTEM,
+        on_conflict: OnConflict = OnConflict.ASK,
+    ) -> None:
         self.calls = calls
+        self.on_conflict = on_conflict
         self._directory = directory
         self._descriptor = descriptor
         self._staging = -1
@@ -135,14 +148,23 @@ class OutputRoot:
         self._staging_identity = (0, 0)
         self._counter = 0
         self._open_files: set[StagedFile] = set()
-        # Folders that this gate made, by device and inode, to know them again when a handle was given up.
+        # Folders that this gate made or entered, by device and inode, to know them again when a handle was given up.
         self._made: dict[tuple[str, ...], tuple[int, int]] = {}
+        self._entered: set[tuple[str, ...]] = set()
+        self._owner = -1
+        self.links = LinkRule(self)
         self._handles: OrderedDict[tuple[str, ...], int] = OrderedDict()
         self.attributes_lost = 0
         """Files and folders whose mode or time the file system would not keep (FAT)."""
 
     @classmethod
-    def open(cls, directory: str | os.PathLike[str], *, calls: SystemCalls = SYSTEM) -> "OutputRoot":
+    def open(
+        cls,
+        directory: str | os.PathLike[str],
+        *,
+        calls: SystemCalls = SYSTEM,
+        on_conflict: OnConflict = OnConflict.ASK,
+    ) -> "OutputRoot":
         """Return the gate to `directory`, which is created if it is missing, parents included.
 
         The directory is the user's own choice, so a link there is followed. Raises NotWritableError.
@@ -163,7 +185,7 @@ class OutputRoot:
                 raise NoSpaceError(f"no space left to create {names.quoted(str(path))}") from error
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise NotWritableError(f"cannot write into {names.quoted(str(path))}: {reason}") from error
-        return cls(path, descriptor, calls)
+        return cls(path, descriptor, calls, on_conflict)
 
     @property
     def directory(self) -> Path:
@@ -212,8 +234,7 @@ class OutputRoot:
         """
         self._check(components)
         try:
-            if self._exists(self._folder(components[:-1]), components[-1]):
-                raise _conflict(components)
+            self._check_free(components)
             descriptor, name = self._new_file(str(file_number))
         except OSError as error:
             raise translated(error, components) from error
@@ -225,8 +246,7 @@ class OutputRoot:
         """Make the parents of a file that is placed later. Raises as `begin` does where that is not possible."""
         self._check(components)
         try:
-            if self._exists(self._folder(components[:-1]), components[-1]):
-                raise _conflict(components)
+            self._check_free(components)
         except OSError as error:
             raise translated(error, components) from error
 
@@ -251,7 +271,10 @@ class OutputRoot:
                     self.attributes_lost += 1
             finally:
                 calls.close(descriptor)
-            system.place(calls, name, self._staging, components[-1], folder)
+            try:
+                system.place(calls, name, self._staging, components[-1], folder)
+            except FileExistsError:
+                self._replace(name, self._staging, components)
         except OSError as error:
             self.unstage(name)
             raise translated(error, components) from error
@@ -262,7 +285,8 @@ class OutputRoot:
     def make_folder(self, components: tuple[str, ...]) -> None:
         """Make a folder, private (0700) until `finish_folders`, and missing parents; ours already is fine.
 
-        Raises ConflictError if something that this transfer did not make stands there.
+        Raises ConflictError if something that this transfer did not make stands there; a policy that merges enters a
+        folder that does.
         """
         self._check(components)
         try:
@@ -279,14 +303,18 @@ class OutputRoot:
         names.check_link_target(components, target)
         try:
             folder = self._folder(components[:-1])
-            self.calls.symlink(target, components[-1], dir_fd=folder)
-            if mtime_ns is not None:
-                try:
-                    self.calls.lutime(components[-1], mtime_ns, dir_fd=folder)
-                except (OSError, NotImplementedError):
-                    self.attributes_lost += 1
+            if self._entered:
+                self.links.check(components, target)
+            try:
+                self._new_link(target, components[-1], folder, mtime_ns)
+            except FileExistsError:
+                self._replace_by_link(target, components, mtime_ns)
         except OSError as error:
+            self.links.forget(components)
             raise translated(error, components) from error
+        except ProtocolError:
+            self.links.forget(components)
+            raise
 
     def finish_folders(self, folders: Iterable[tuple[tuple[str, ...], int, int]]) -> None:
         """Set (components, mode, mtime_ns) of folders, deepest first, when all that is in them is placed.
@@ -297,7 +325,9 @@ class OutputRoot:
         for components, mode, mtime_ns in sorted(folders, key=lambda folder: -len(folder[0])):
             self._check(components)
             try:
-                self.finish_file(self._folder(components, asked=True), mode, mtime_ns)
+                handle = self._folder(components, asked=True)
+                if components not in self._entered:
+                    self.finish_file(handle, mode, mtime_ns)
             except OSError as error:
                 raise translated(error, components) from error
 
@@ -347,11 +377,14 @@ class OutputRoot:
 
     def place(self, staged_name: str, components: tuple[str, ...]) -> None:
         """Give a staged file its final name. Raises OSError, FileExistsError where something stands."""
-        system.place(self.calls, staged_name, self._staging, components[-1], self._folder(components[:-1]))
+        self.place_from(self._staging, staged_name, components)
 
     def place_from(self, folder: int, name: str, components: tuple[str, ...]) -> None:
         """Give a file of another folder of ours its final name. Raises OSError, FileExistsError where something stands."""
-        system.place(self.calls, name, folder, components[-1], self._folder(components[:-1]))
+        try:
+            system.place(self.calls, name, folder, components[-1], self._folder(components[:-1]))
+        except FileExistsError:
+            self._replace(name, folder, components)
 
     def unstage(self, name: str) -> None:
         """Remove a file of the staging directory, if it is there. Never raises."""
@@ -362,6 +395,108 @@ class OutputRoot:
     def forget(self, staged: StagedFile) -> None:
         """Drop a staged file that has ended."""
         self._open_files.discard(staged)
+
+    # ---- what stands there ----
+
+    def look(self, components: tuple[str, ...]) -> FileStatus | None:
+        """Return the status of what stands at a place, a link itself, or None; makes nothing.
+
+        Folders on the way are entered. Raises ConflictError where something else stands in their place.
+        """
+        self._check(components)
+        try:
+            folder = self._standing_folder(components[:-1])
+            return None if folder is None else self._status(folder, components[-1])
+        except OSError as error:
+            raise translated(error, components) from error
+
+    def read_link(self, components: tuple[str, ...]) -> str | None:
+        """Return where a standing link leads, None where no link stands. Raises as `look` does."""
+        status = self.look(components)
+        if status is None or conflicts.standing(status.st_mode) is not conflicts.Standing.LINK:
+            return None
+        try:
+            return self.calls.readlink(components[-1], dir_fd=self._folder(components[:-1]))
+        except OSError as error:
+            raise translated(error, components) from error
+
+    def open_standing(self, components: tuple[str, ...]) -> int | None:
+        """Return a handle for reading a standing file, or None where no file can be read. The caller closes it."""
+        self._check(components)
+        try:
+            folder = self._standing_folder(components[:-1])
+            return None if folder is None else self.calls.open(components[-1], _OLD_FILE, dir_fd=folder)
+        except OSError:  # unreadable or gone: then it is sent again
+            return None
+
+    def _standing_folder(self, components: tuple[str, ...]) -> int | None:
+        """Return a handle of a folder that stands, None where nothing does; ConflictError for anything else."""
+        if not components or components in self._made:
+            return self._folder(components)
+        parent = self._standing_folder(components[:-1])
+        if parent is None or self._status(parent, components[-1]) is None:
+            return None
+        return self._keep(components, self._enter(parent, components))
+
+    def _status(self, folder: int, name: str) -> FileStatus | None:
+        try:
+            return self.calls.stat(name, dir_fd=folder)
+        except FileNotFoundError:
+            return None
+
+    def _check_free(self, components: tuple[str, ...]) -> None:
+        """Raise ConflictError where the policy lets nothing be placed; OSError."""
+        status = self._status(self._folder(components[:-1]), components[-1])
+        if status is not None and not (
+            self.on_conflict.merges
+            and self.on_conflict is not OnConflict.SKIP
+            and conflicts.standing(status.st_mode) in conflicts.GIVE_WAY
+        ):
+            raise _conflict(components)
+
+    def _replace(self, name: str, source: int, components: tuple[str, ...]) -> None:
+        """Let a whole file or a link take the place of what stands, if the policy says so; else ConflictError.
+
+        The kernel refuses to rename it over a folder that comes in between. What replaces a file is on the device
+        before, so that a crash leaves the old one or the new one.
+        """
+        folder = self._folder(components[:-1])
+        own = self.calls.stat(name, dir_fd=source)
+        status = self.calls.stat(components[-1], dir_fd=folder)
+        there = conflicts.standing(status.st_mode)
+        if not conflicts.replaceable(
+            self.on_conflict, there, there_mtime_ns=status.st_mtime_ns, mtime_ns=own.st_mtime_ns
+        ):
+            raise _conflict(components)
+        if conflicts.standing(own.st_mode) is conflicts.Standing.FILE:
+            handle = self.calls.open(name, _OLD_FILE, dir_fd=source)
+            try:
+                self.calls.sync_data(handle)
+            finally:
+                self.calls.close(handle)
+        try:
+            self.calls.rename(name, components[-1], src_dir_fd=source, dst_dir_fd=folder)
+        except (IsADirectoryError, NotADirectoryError):
+            raise _conflict(components) from None
+
+    def _new_link(self, target: str, name: str, folder: int, mtime_ns: int | None) -> None:
+        self.calls.symlink(target, name, dir_fd=folder)
+        if mtime_ns is not None:
+            try:
+                self.calls.lutime(name, mtime_ns, dir_fd=folder)
+            except (OSError, NotImplementedError, OverflowError):
+                self.attributes_lost += 1
+
+    def _replace_by_link(self, target: str, components: tuple[str, ...], mtime_ns: int | None) -> None:
+        if self._staging < 0:
+            self._open_staging()
+        self._counter += 1
+        name = f"link-{self._counter}"
+        try:
+            self._new_link(target, name, self._staging, mtime_ns)
+            self._replace(name, self._staging, components)
+        finally:
+            self.unstage(name)
 
     # ---- handles ----
 
@@ -418,14 +553,36 @@ class OutputRoot:
             return handle
         parent = self._folder(components[:-1])
         known = self._made.get(components)
-        if known is None:
-            try:
-                # With an entry of its own it is closed to others until finish_folders; else the umask decides.
-                self.calls.mkdir(components[-1], 0o700 if asked else 0o777, dir_fd=parent)
-            except FileExistsError:
+        if known is not None:
+            return self._keep(components, self._reopen(parent, components, known))
+        try:
+            # With an entry of its own it is closed to others until finish_folders; else the umask decides.
+            self.calls.mkdir(components[-1], 0o700 if asked else 0o777, dir_fd=parent)
+        except FileExistsError:
+            if not self.on_conflict.merges:
                 raise _conflict(components) from None
-        handle = _open_own_folder(self.calls, parent, components, known)
-        self._made[components] = known or _identity(self.calls.fstat(handle))
+            return self._keep(components, self._enter(parent, components))
+        return self._keep(components, self._reopen(parent, components, None))
+
+    def _reopen(self, parent: int, components: tuple[str, ...], known: tuple[int, int] | None) -> int:
+        owners = self._owners() if components in self._entered else {self.calls.user()}
+        return _open_known_folder(self.calls, parent, components, known, owners)
+
+    def _enter(self, parent: int, components: tuple[str, ...]) -> int:
+        """Return a handle of a folder that stood there; ConflictError for a link, a file or a stranger's folder."""
+        handle = _open_known_folder(self.calls, parent, components, None, self._owners(), stood=True)
+        self._entered.add(components)
+        return handle
+
+    def _owners(self) -> set[int]:
+        """Return whose standing folders are written into: this user's, and those of the output directory's owner."""
+        if self._owner < 0:
+            self._owner = self.calls.fstat(self.handle).st_uid
+        return {self.calls.user(), self._owner}
+
+    def _keep(self, components: tuple[str, ...], handle: int) -> int:
+        if components not in self._made:
+            self._made[components] = _identity(self.calls.fstat(handle))
         self._handles[components] = handle
         if len(self._handles) > FOLDER_HANDLES:
             self.calls.close(self._handles.popitem(last=False)[1])
@@ -441,12 +598,26 @@ class OutputRoot:
         return True
 
 
-def _open_own_folder(
-    calls: SystemCalls, parent: int, components: tuple[str, ...], known: tuple[int, int] | None
+def _open_known_folder(
+    calls: SystemCalls,
+    parent: int,
+    components: tuple[str, ...],
+    known: tuple[int, int] | None,
+    owners: set[int],
+    *,
+    stood: bool = False,
 ) -> int:
-    """Return a handle of a folder that we made; ConflictError if a link or another folder is there instead."""
-    replaced = ConflictError(
-        f"the folder {names.quoted('/'.join(components))} was replaced by something else while it was being written"
+    """Return a handle of a folder of ours, `known` if it was open before, or one that stood there.
+
+    ConflictError if a link or another folder is there instead.
+    """
+    where = names.quoted("/".join(components))
+    replaced = (
+        ConflictError(
+            f"{where} exists in the output directory and is no folder of yours; nothing was overwritten"
+        )
+        if stood
+        else ConflictError(f"the folder {where} was replaced by something else while it was being written")
     )
     try:
         handle = calls.open(components[-1], _OPEN_FOLDER, dir_fd=parent)
@@ -455,7 +626,7 @@ def _open_own_folder(
             raise replaced from None
         raise
     status = calls.fstat(handle)
-    if status.st_uid != calls.user() or known not in {None, _identity(status)}:
+    if status.st_uid not in owners or known not in {None, _identity(status)}:
         calls.close(handle)
         raise replaced
     return handle
