@@ -30,6 +30,9 @@ BLOCKING_STREAMS = sys.platform == "linux"
 TURN_S = 1
 """A blocking call comes back after this long without a byte, so that a thread sees that it shall end."""
 
+_WHOLE = int(getattr(socket, "MSG_WAITALL", 0))
+_AT_ONCE = int(getattr(socket, "MSG_DONTWAIT", 0))
+_LOOK = int(socket.MSG_PEEK) | _AT_ONCE
 _TIMEVAL = struct.Struct("@ll")
 
 
@@ -59,7 +62,7 @@ class BlockingStream:
         size = len(buffer)
         while filled < size:
             try:
-                count = self._sock.recv_into(buffer[filled:], 0, socket.MSG_WAITALL)
+                count = self._sock.recv_into(buffer[filled:], 0, _WHOLE)
             except BlockingIOError:
                 if self._stopped:
                     raise self._lost() from None
@@ -79,7 +82,7 @@ class BlockingStream:
     def arrived(self) -> bool:
         """Return whether `receive` would find a byte, or the end, at once."""
         try:
-            self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            self._sock.recv(1, _LOOK)
         except BlockingIOError:
             return False
         except OSError:
@@ -112,7 +115,7 @@ class BlockingStream:
     def try_receive(self, buffer: memoryview) -> int | None:
         """Receive what is there: its count, 0 once the peer finished, None for nothing yet. ConnectionLostError."""
         try:
-            return self._sock.recv_into(buffer, 0, socket.MSG_DONTWAIT)
+            return self._sock.recv_into(buffer, 0, _AT_ONCE)
         except BlockingIOError:
             return None
         except OSError as error:
@@ -121,7 +124,7 @@ class BlockingStream:
     def try_send(self, data: memoryview) -> int:
         """Send what the kernel takes at once; return how much that was. Raises ConnectionLostError."""
         try:
-            return self._sock.send(data, socket.MSG_DONTWAIT)
+            return self._sock.send(data, _AT_ONCE)
         except BlockingIOError:
             return 0
         except OSError as error:

@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 
 __all__ = ["DataLink", "data_link"]
 
-TOLD_BYTES = 2 * 1024 * 1024
+TOLD_BYTES = 4 * 1024 * 1024
 """A busy thread tells the loop after so many bytes: each turn of the loop costs what a few chunks cost."""
 
 SLOW_S = 0.002
 """A record that took longer than this to move is told at once: the next one may take as long."""
 
-AHEAD_BYTES = 3 * 1024 * 1024
+AHEAD_BYTES = 5 * 1024 * 1024
 """Planned and not yet sent: the thread has work while the loop takes a turn, and a better path waits for little."""
 
 BUFFER_BYTES = 1024 * 1024 + 64 * 1024

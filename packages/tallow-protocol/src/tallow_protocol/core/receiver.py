@@ -319,8 +319,8 @@ class ReceiverRole:
 
     def _after(self, session: Session) -> None:
         pipeline = self._pipeline
-        if pipeline is None or session.error is not None:
-            return
+        if pipeline is None or session.machine.state.terminal:
+            return  # what comes after the end was known before it: jobs of several threads are told in batches
         session.emit(
             TransferProgress(pipeline.stored_bytes, pipeline.total_bytes, pipeline.files_done, pipeline.files)
         )

@@ -22,7 +22,7 @@ FLOOR_BYTES = 1 * MIB
 """Two records of the usual size, so that one is on its way while the other is made."""
 
 SLACK_S = 0.25
-SLACK_BYTES = 4 * MIB
+SLACK_BYTES = 8 * MIB
 """At least this above bandwidth times delay: a quarter of a second's worth, for the receiver's disk, but no more than
 two batches of acknowledgements; without it a short fast path would wait for each of them."""
 
