@@ -43,7 +43,7 @@ SLOW_S = 0.002
 """A record that took longer than this to move is told at once: the next one may take as long."""
 
 AHEAD_BYTES = 5 * 1024 * 1024
-"""Planned and not yet sent: the thread has work while the loop takes a turn, and a better path waits for little."""
+"""Planned and not yet sent, over all connections: a thread has work while the loop takes a turn, and a better path waits for little."""
 
 BUFFER_BYTES = 1024 * 1024 + 64 * 1024
 """One record of the largest chunk or pack that is sent, in its frame."""
@@ -271,7 +271,8 @@ class _SendingLink(DataLink):
         while not self._closing and (record := session.control_record(link, self._clock())) is not None:
             self._urgent.append(record)
             self._queue.put(record)
-        while self._ahead < AHEAD_BYTES and not self._closing:
+        ahead_bytes = AHEAD_BYTES // max(len(session.carriers), 1)
+        while self._ahead < ahead_bytes and not self._closing:
             plan = session.plan(link, self._clock())
             if plan is None:
                 return
