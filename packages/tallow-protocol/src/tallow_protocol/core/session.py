@@ -135,6 +135,7 @@ class Session:
         self._done_again = False
         self._last_loss: ProtocolError | None = None
         self._ended = False
+        self._ticked_at = now
         self._absence = Absence(rejoin_s)
         self.paths_limit = paths
         self.peer_paths: Paths | None = None
@@ -696,10 +697,13 @@ class Session:
         """Return when `tick` has something to do, None for never."""
         times = [] if self._ends_at is None else [self._ends_at]
         for link in self._links:
-            times += [
-                link.last_sent + self._links.ping_s(link),
-                link.last_received + self._silence_s(link),
-            ]
+            times.append(link.last_received + self._silence_s(link))
+            if link.proven or link.number == 0:
+                # One that is overdue could not leave when it was looked at: its writer waits. It is looked at again
+                # in its time, or the loop would turn at once until then.
+                ping_s = self._links.ping_s(link)
+                due = link.last_sent + ping_s
+                times.append(due if due > self._ticked_at else self._ticked_at + ping_s)
             oldest = self.role.oldest_sent_at(link)
             if oldest is not None:
                 times.append(oldest + SILENCE_S)
@@ -711,6 +715,7 @@ class Session:
 
     def tick(self, now: float) -> None:
         """Give up connections that are silent; notice the end."""
+        self._ticked_at = now
         for link in self.links:
             if not link.hearing:
                 link.last_received = now
