@@ -161,7 +161,8 @@ class SessionShell:
 
     async def _close(self) -> None:
         self.on_look = None
-        tasks = [self._loop.create_task(runner.close()) for runner in self._runners.values()]
+        runners, self._runners = self._runners, {}  # one that is lost meanwhile is not closed a second time
+        tasks = [self._loop.create_task(runner.close()) for runner in runners.values()]
         tasks += self._closing
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=CLOSE_S)

@@ -41,8 +41,8 @@ OPEN_FILES = 256
 SYNC_BYTES = 64 * 1024 * 1024
 SYNC_AT_MOST_S = 3.0
 SYNC_AT_LEAST_S = 5.0
-"""What was written is made durable and journalled after 64 MiB, but not within a second of the last time, so that a file
-that is whole in a second waits for no disk; and after five seconds in any case. So much is sent again after a crash."""
+"""What was written is made durable and journalled after 64 MiB, but not within three seconds of the last time, so that a
+file that is whole by then waits for no disk; and after five seconds in any case. So much is sent again after a crash."""
 
 
 @dataclass(frozen=True, slots=True)
