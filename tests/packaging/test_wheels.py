@@ -101,6 +101,7 @@ def test_a_wheel_holds_every_file_of_its_package(wheels, package):
         ("tallow-protocol", "tallow_protocol/data/eff_large_wordlist.txt"),
         ("tallow-protocol", "tallow_protocol/data/eff_large_wordlist.NOTICE.txt"),
         ("tallow-store", "tallow_store/schema/0001_initial.sql"),
+        ("tallow-store", "tallow_store/schema/0002_resume.sql"),
     ],
 )
 def test_a_wheel_holds_the_data_that_its_code_reads(wheels, package, file):

@@ -20,7 +20,7 @@ from tallow_store.database import APPLICATION_ID, packaged_migrations
 
 from tests.store.children import run, run_together, started
 
-SECOND = "CREATE TABLE more (x);\nINSERT INTO more VALUES (1);\nINSERT INTO more VALUES (2);\n"
+FURTHER = "CREATE TABLE more (x);\nINSERT INTO more VALUES (1);\nINSERT INTO more VALUES (2);\n"
 
 
 def version_of(path):
@@ -173,20 +173,20 @@ def test_a_database_held_by_another_process_is_busy_after_the_time_out(locations
 def test_a_migration_keeps_the_data_and_runs_once(locations):
     with Database.open(locations.database_file) as database:
         database.execute("INSERT INTO sealed_value VALUES ('a', x'00')")
-    steps = (*packaged_migrations(), SECOND)
+    steps = (*packaged_migrations(), FURTHER)
     for _ in range(2):
         with Database.open(locations.database_file, steps) as database:
             assert database.execute("SELECT name FROM sealed_value") == [("a",)]
             assert database.execute("SELECT x FROM more") == [(1,), (2,)]
-    assert version_of(locations.database_file) == 2
+    assert version_of(locations.database_file) == SCHEMA_VERSION + 1
 
 
 def test_a_failed_migration_changes_nothing_and_can_be_repaired(locations):
-    broken = SECOND + "INSERT INTO missing VALUES (1);\n"
+    broken = FURTHER + "INSERT INTO missing VALUES (1);\n"
     with pytest.raises(DatabaseError):
         Database.open(locations.database_file, (*packaged_migrations(), broken))
-    assert version_of(locations.database_file) == 1
-    with Database.open(locations.database_file, (*packaged_migrations(), SECOND)) as database:
+    assert version_of(locations.database_file) == SCHEMA_VERSION
+    with Database.open(locations.database_file, (*packaged_migrations(), FURTHER)) as database:
         assert database.execute("SELECT x FROM more") == [(1,), (2,)]
 
 
@@ -197,7 +197,7 @@ def test_processes_that_open_a_new_database_at_once_all_get_it(locations):
         "    print(database.execute('PRAGMA user_version')[0][0])\n"
     )
     outputs = run_together(script, locations.database_file)
-    assert outputs == ["1\n"] * 8
+    assert outputs == [f"{SCHEMA_VERSION}\n"] * 8
 
 
 def test_processes_that_write_at_once_lose_nothing(locations):
@@ -231,10 +231,15 @@ def traced(*arguments, **options):
     connection.set_trace_callback(count)
     return connection
 sqlite3.connect = traced
-second = "CREATE TABLE more (x);\\nINSERT INTO more VALUES (1);\\nINSERT INTO more VALUES (2);\\n"
-Database.open(Path(sys.argv[1]), (*packaged_migrations(), second)).close()
+further = "CREATE TABLE more (x);\\nINSERT INTO more VALUES (1);\\nINSERT INTO more VALUES (2);\\n"
+Database.open(Path(sys.argv[1]), (*packaged_migrations(), further)).close()
 print("whole")
 """
+
+
+FIRST = {"known_relay", "sealed_value"}
+SECOND = FIRST | {"partial_place", "source_digests"}
+TABLES = [set(), FIRST, SECOND, SECOND | {"more"}]
 
 
 def test_a_kill_before_any_statement_of_a_migration_leaves_one_schema_or_the_other(tmp_path):
@@ -253,11 +258,8 @@ def test_a_kill_before_any_statement_of_a_migration_leaves_one_schema_or_the_oth
             assert connection.execute("PRAGMA application_id").fetchone() == (
                 APPLICATION_ID if version else 0,
             )
-        assert (
-            tables
-            == [set(), {"known_relay", "sealed_value"}, {"known_relay", "sealed_value", "more"}][version]
-        )
-        with Database.open(path, (*packaged_migrations(), SECOND)) as database:
+        assert tables == TABLES[version]
+        with Database.open(path, (*packaged_migrations(), FURTHER)) as database:
             assert database.execute("SELECT x FROM more") == [(1,), (2,)]
             assert database.execute("PRAGMA integrity_check") == [("ok",)]
     assert ends == {-9, 0}

@@ -25,7 +25,8 @@ from tallow_protocol import (
     VerificationNeeded,
 )
 from tallow_protocol.aio.workers import worker_pool
-from tallow_protocol.disk.root import StagedFile
+from tallow_protocol.disk.leftovers import PARTIALS_NAME
+from tallow_protocol.disk.partials import PartialFile
 from tallow_protocol.errors import NoSpaceError, UnreachableError
 from tallow_protocol.events import CodeReady, WrongCode
 from tallow_protocol.ports import TransferRecord
@@ -87,7 +88,9 @@ def made(folder: Path) -> bool:
 
 
 def left_in(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*")) if folder.exists() else []
+    """Return what stands in a folder, but for what can be resumed."""
+    found = [str(path.relative_to(folder)) for path in folder.rglob("*")] if folder.exists() else []
+    return sorted(name for name in found if not name.startswith(PARTIALS_NAME))
 
 
 def on(kind: type, act) -> Reaction:
@@ -295,16 +298,16 @@ async def test_a_full_disk_is_told_to_both_sides_and_leaves_nothing(
 ) -> None:
     before = asyncio.all_tasks()
     written = 0
-    write_at = StagedFile.write_at
+    write_at = PartialFile.write_at
 
-    def write_until_full(self: StagedFile, offset: int, data) -> None:
+    def write_until_full(self: PartialFile, offset: int, data) -> None:
         nonlocal written
         written += len(data)
         if written > BIG_BYTES // 2:
             raise NoSpaceError
         write_at(self, offset, data)
 
-    monkeypatch.setattr(StagedFile, "write_at", write_until_full)
+    monkeypatch.setattr(PartialFile, "write_at", write_until_full)
     a, b = await both(big, into=out)
     assert (a.outcome, b.outcome) == ("no_space", "no_space")
     assert str(a.error)

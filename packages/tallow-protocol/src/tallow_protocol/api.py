@@ -40,10 +40,15 @@ from tallow_protocol.errors import (
 from tallow_protocol.events import (
     CodeReady,
     Connected,
+    OnConflict,
     PathLimit,
     PeerIdentified,
+    Rejoined,
+    Rejoining,
+    TextReceived,
     TransferDone,
     TransferProgress,
+    TransferStarted,
     Warned,
 )
 from tallow_protocol.ports import Ports, TransferRecord
@@ -468,7 +473,8 @@ class Sender(_Transfer):
 
     def _offer(self, session: Session) -> None:
         """Give a session its offer, once there is one."""
-        from tallow_protocol.aio.sources import Sources
+        from tallow_protocol.aio.inputs import StreamSources, TextSources
+        from tallow_protocol.aio.sources import ScanDigests, Sources
         from tallow_protocol.core.sender import SenderRole
         from tallow_protocol.core.sending import SendPipeline
         from tallow_protocol.core.window import Window
@@ -484,12 +490,23 @@ class Sender(_Transfer):
             scan = scanning.result()
             entries = [scanned.entry for scanned in scan.entries]
             window = Window(limit_bytes=self._window_limit_bytes)
+            reader, pacer = self._reader, self._pacer
+            sources: SourcePort = Sources(scan)
+            if reader is not None:
+                sources = StreamSources(reader.buffer)
+                if reader.buffer.error is not None:
+                    session.fail(reader.buffer.error, now)
+            elif self._text is not None:
+                sources = TextSources(self._text_bytes)
             pipeline = SendPipeline(
                 entries,
-                Sources(scan),
+                sources,
                 window=window,
+                record_bytes=None if pacer is None else pacer.record_bytes,
+                streams=None if reader is None else {0: reader.buffer},
                 compress=self._options.compress,
                 clock=time.monotonic,
+                digests=ScanDigests(scan, self._options.ports.digests),
             )
             deferred.offer(SenderRole(entries, pipeline, self._identity), session, now)
         self._poke()
@@ -540,6 +557,7 @@ class Receiver(_Transfer):
         self._peer_text = peer
         self._address: tuple[str, int] | None = None
         self._role: ReceiverRole | None = None
+        self._noting: asyncio.Task[None] | None = None
 
     async def _prepare(self) -> None:
         if isinstance(self._code, str):
@@ -554,18 +572,64 @@ class Receiver(_Transfer):
                 hints=("give the relay that the sender uses, or the HOST:PORT that the sender shows",),
             )
 
-    def accept(self) -> None:
-        """Say yes to `OfferReceived`: write it."""
+    def _emit(self, event: Event) -> None:
+        text = None if self._outputs is None else self._outputs.text
+        if isinstance(event, TransferDone) and text is not None:
+            super()._emit(TextReceived(PeerText.from_bytes(text)))
+        super()._emit(event)
+        if self._output is not None or text is not None:
+            return
+        if isinstance(event, TransferStarted) and self._peer is not None and event.bytes:
+            remember = self._options.ports.partials.remember
+            self._noting = asyncio.create_task(asyncio.to_thread(remember, self._peer, self._place()))
+
+    def _place(self) -> str:
+        """Return the output directory as it is found again."""
+        from pathlib import Path
+
+        return str(Path(self._into).absolute())
+
+    def _forget_if_nothing_is_left(self, peer: Fingerprint) -> None:
+        from tallow_protocol.disk.leftovers import list_partials
+
+        place = self._place()
+        with contextlib.suppress(ProtocolError):
+            if all(left.sender != peer for left in list_partials(place)):
+                self._options.ports.partials.forget(peer, place)
+
+    async def conflicts(self) -> tuple[PeerText, ...]:
+        """Return the top-level names of the offer that stand in the folder, between `OfferReceived` and the answer.
+
+        Raises NotWritableError where that cannot be seen.
+        """
+        folder = self._folder
+        if folder is None or self._output is not None:
+            return ()
+        return tuple(PeerText(name) for name in await asyncio.to_thread(folder.conflicts))
+
+    def accept(
+        self, *, chosen: Container[int] | None = None, on_conflict: OnConflict | None = None
+    ) -> None:
+        """Say yes to `OfferReceived`: write it, or those of its entries whose numbers are `chosen`.
+
+        `on_conflict` is the user's answer about what stands there already, in place of the receiver's own.
+        """
         session = self._running()
+        if self._folder is not None and on_conflict is not None:
+            self._folder.on_conflict = on_conflict
         if self._role is not None:
-            self._role.accept(session, time.monotonic())
+            self._role.accept(session, time.monotonic(), chosen=chosen)
         self._poke()
 
-    def refuse(self, *, unattended: bool = False) -> None:
-        """Say no to `OfferReceived`; `unattended` tells the sender that nobody was there to decide."""
+    def refuse(self, *, unattended: bool = False, looked: bool = False) -> None:
+        """Say no to `OfferReceived`.
+
+        The sender is told so: `unattended` that nobody was there to decide, `looked` that a look was all that was
+        wanted.
+        """
         session = self._running()
         if self._role is not None:
-            self._role.refuse(session, time.monotonic(), unattended=unattended)
+            self._role.refuse(session, time.monotonic(), unattended=unattended, looked=looked)
         self._poke()
 
     async def _run(self) -> None:
@@ -631,6 +695,9 @@ class Receiver(_Transfer):
             await self._run_session(met, session, None)
         finally:
             await asyncio.shield(route.close())
+            if self._noting is not None and self._peer is not None:
+                await asyncio.gather(self._noting, return_exceptions=True)
+                await asyncio.to_thread(self._forget_if_nothing_is_left, self._peer)
 
 
 async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -1,7 +1,8 @@
-"""What Tallow keeps on disk: configuration, identity, known relays."""
+"""What Tallow keeps on disk: configuration, identity, known relays, and what makes a transfer go on."""
 
 from tallow_store.config import Config, load_config, save_config
 from tallow_store.database import SCHEMA_VERSION, Database
+from tallow_store.digests import SourceDigestStore
 from tallow_store.errors import (
     ConfigError,
     DatabaseBusyError,
@@ -18,6 +19,7 @@ from tallow_store.errors import (
 )
 from tallow_store.identity import load_or_create_identity
 from tallow_store.locations import Locations
+from tallow_store.partials import PartialPlace, PartialPlaceStore
 from tallow_store.relays import KnownRelay, KnownRelayStore
 from tallow_store.sealed import SealedBox, load_key, load_or_create_key
 
@@ -37,9 +39,12 @@ __all__ = [
     "Locations",
     "MisuseError",
     "NewerSchemaError",
+    "PartialPlace",
+    "PartialPlaceStore",
     "RelayPinError",
     "SealError",
     "SealedBox",
+    "SourceDigestStore",
     "StoreError",
     "load_config",
     "load_key",

@@ -29,7 +29,7 @@ Value = int | str | bytes | None
 
 APPLICATION_ID = int.from_bytes(b"TLW1", "big")
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """The schema that this release writes; schema/ holds one file of SQL for each step to it."""
 
 BUSY_TIMEOUT_S = 5.0

@@ -58,6 +58,12 @@ FILE_DONES_QUEUED = 16
 """FileDone messages given to the session at a time, so that its queue stays short."""
 
 
+STREAM_GUESS_BYTES = 1 << 30
+"""A stream counts as this long where paths are chosen by the size of an offer."""
+
+LEARN_EVERY_S = 1.0
+"""Digests of long files are handed over once a second; what is not remembered costs to read it again."""
+
 HAVES_CHECKED = 64
 """Haves checked in one job: for most of them the digests are known, and a job each would cost more than the work."""
 
@@ -87,6 +93,7 @@ class SenderRole:
         self._unheard: deque[tuple[int, int]] = deque()
         self._resumed_told = False
         self._learning = False
+        self._learnt_at = 0.0
 
     @property
     def offer_bytes(self) -> int | None:
@@ -214,11 +221,11 @@ class SenderRole:
             only = PeerText(self._entries[0].path) if len(self._entries) == 1 else None
             session.emit(Resumed(pipeline.resumed_bytes, pipeline.total_bytes, only))
 
-    def _learn(self, session: Session) -> None:
-        """Have digests remembered: one call at a time."""
-        if self._learning or not self._pipeline.learned or session.over:
+    def _learn(self, session: Session, now: float) -> None:
+        """Have digests remembered: one call at a time, and one a second."""
+        if self._learning or not self._pipeline.learned or now - self._learnt_at < LEARN_EVERY_S:
             return
-        self._learning = True
+        self._learning, self._learnt_at = True, now
         session.ask(self._pipeline.learn, lambda job, at: self._learnt(session, job, at), apart=True)
 
     def _learnt(self, session: Session, job: Job, now: float) -> None:
@@ -271,7 +278,8 @@ class SenderRole:
         """Give the session what the receiver is owed: FileDone for whole files, the manifest after the last."""
         if session.error is not None or self._accepted_at is None:
             return
-        self._learn(session)
+        if self._pipeline.streaming:
+            self._pipeline.end_empty_streams()
         self._pipeline.hold_new_files = session.control_room < ROOM_TO_BEGIN_FILES
         while session.control_room > FILE_DONES_QUEUED and (done := self._pipeline.file_done()) is not None:
             session.send(done)
@@ -317,8 +325,8 @@ class SenderRole:
 
     def filled(self, session: Session, filled: Filled, now: float) -> None:
         """Take the digests; a whole file gets its FileDone."""
-        del now
         self._pipeline.filled(filled)
+        self._learn(session, now)
         self._advance(session)
 
     def store(self, header: Header, body: memoryview) -> object:
