@@ -27,6 +27,7 @@ __all__ = ["Border", "invoke"]
 _COMMANDS = {
     "send": ("tallow_cli.commands.send", "send"),
     "receive": ("tallow_cli.commands.receive", "receive"),
+    "resume": ("tallow_cli.commands.resume", "resume"),
 }
 
 _CODE_LIKE = re.compile(r"\b[0-9]+(?:-[a-z]+){2,}\b|\b[0-9]+:\S{12,}")
@@ -59,10 +60,11 @@ class _LazyGroup(typer.core.TyperGroup):
         if cmd_name not in _COMMANDS:
             return None
         module, name = _COMMANDS[cmd_name]
+        found = getattr(importlib.import_module(module), name)
+        if isinstance(found, typer.Typer):
+            return typer.main.get_command(found)
         command = typer.Typer(add_completion=False, rich_markup_mode=None)
-        command.command(name, cls=_Command, no_args_is_help=cmd_name == "send")(
-            getattr(importlib.import_module(module), name)
-        )
+        command.command(name, cls=_Command, no_args_is_help=cmd_name == "send")(found)
         return typer.main.get_command(command)
 
 

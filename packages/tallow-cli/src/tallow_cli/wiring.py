@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tallow_net import InvalidAddressError, RelayAddress, RelayPin, TransportChoice
 from tallow_protocol import PathLimit, Ports, TransferOptions, UnreachableError
@@ -17,7 +18,10 @@ from tallow_store import (
     Database,
     KnownRelayStore,
     Locations,
+    PartialPlaceStore,
     RelayPinError,
+    SourceDigestStore,
+    StoreError,
     load_config,
     load_or_create_identity,
 )
@@ -26,8 +30,10 @@ from tallow_store.locations import make_private_directory
 from tallow_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from tallow_crypto import Fingerprint
+    from tallow_protocol.ports import SourceDigests, SourceVersion
     from tallow_store import Config
 
 __all__ = [
@@ -41,6 +47,8 @@ __all__ = [
     "settings",
     "wired",
 ]
+
+_Result = TypeVar("_Result")
 
 RELAY_VARIABLE = "TALLOW_RELAY"
 
@@ -173,9 +181,11 @@ def wired(chosen: Settings, *, direct: bool = False) -> Iterator[Wiring]:
     relays = () if direct else chosen.relays
     with contextlib.ExitStack() as open_things:
         ports = Ports()
+        if not chosen.anonymous:
+            ports = Ports(partials=_Places(chosen.locations), digests=_Digests(chosen.locations))
         if relays:
             database = open_things.enter_context(Database.open(chosen.locations.database_file))
-            ports = Ports(relays=_KnownRelays(KnownRelayStore(database), relays))
+            ports = replace(ports, relays=_KnownRelays(KnownRelayStore(database), relays))
         elif not chosen.anonymous:
             make_private_directory(chosen.locations.database_file.parent)  # what fails, fails before the code
         options = TransferOptions(
@@ -235,6 +245,52 @@ def check_peer(peer: str | None) -> str | None:
             hints=("the sender's screen shows it; an IPv6 address stands in brackets: [2001:db8::1]:4821",),
         ) from None
     return peer
+
+
+class _Digests:
+    """Joins the store's digests of sent files to the protocol's port."""
+
+    def __init__(self, locations: Locations) -> None:
+        self._locations = locations
+
+    def digests(self, version: SourceVersion, chunk_size: int) -> bytes:
+        """Return what the first chunks of this version of a file were hashed to."""
+        found = _stored(
+            self._locations, lambda database: SourceDigestStore(database).digests(version, chunk_size)
+        )
+        return found or b""
+
+    def remember(self, pieces: Sequence[SourceDigests]) -> None:
+        """Keep digests, in one transaction."""
+        kept = [(piece.version, piece.chunk_size, piece.first, piece.digests) for piece in pieces]
+        _stored(self._locations, lambda database: SourceDigestStore(database).remember(kept))
+
+
+class _Places:
+    """Joins the store's notes on where partial files lie to the protocol's port."""
+
+    def __init__(self, locations: Locations) -> None:
+        self._locations = locations
+
+    def remember(self, peer: Fingerprint, place: str) -> None:
+        """Note that partial files of a sender may lie there."""
+        sender = bytes(peer)
+        _stored(self._locations, lambda database: PartialPlaceStore(database).remember(sender, place))
+
+    def forget(self, peer: Fingerprint, place: str) -> None:
+        """Drop that note."""
+        sender = bytes(peer)
+        _stored(self._locations, lambda database: PartialPlaceStore(database).forget(sender, place))
+
+
+def _stored(locations: Locations, work: Callable[[Database], _Result]) -> _Result | None:
+    """Open the database for one call, in whatever thread that comes: what fails costs a memory, never a transfer."""
+    try:
+        with Database.open(locations.database_file) as database:
+            return work(database)
+    except StoreError as error:
+        logging.getLogger("tallow_cli").warning("the store was not used: %s", error)
+        return None
 
 
 class _KnownRelays:

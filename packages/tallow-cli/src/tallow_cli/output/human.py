@@ -15,6 +15,7 @@ from tallow_protocol import (
     RelayTrouble,
     ServerNotice,
     TransferDone,
+    Resumed,
     TransferProgress,
     TransferStarted,
     VerificationNeeded,
@@ -96,6 +97,7 @@ class Screen:
             RelayTrouble: self._relay_trouble,
             RelayBack: self._relay_back,
             ServerNotice: self._notice,
+            Resumed: self._resumed,
             Warned: self._warned,
         }
 
@@ -248,6 +250,20 @@ class Screen:
 
     def _draw(self, now: float) -> None:
         if self._bar is None:
+    def _resumed(self, event: Resumed, now: float) -> None:
+        percent = f"{100 * event.bytes // event.total} %"
+        if event.path is not None:
+            self.say(f"Resuming {event.path} at {percent}.")
+        else:
+            there = f"{sizes.size(event.bytes)} of {sizes.size(event.total)}"
+            self.say(
+                f"Resuming at {percent}: {there} are on the other side already."
+                if self._sending
+                else f"Resuming at {percent}: {there} are here already."
+            )
+        if self._bar is not None:
+            self._bar.resume(event.bytes, now)
+
             return
         self._next_draw = now + _REDRAW_S
         line = self._bar.line(now, max(1, self._width()))

@@ -13,6 +13,7 @@ from tallow_protocol import (
     RelayTrouble,
     ServerNotice,
     TransferDone,
+    Resumed,
     TransferProgress,
     TransferStarted,
     Tuned,
@@ -167,3 +168,4 @@ _LINES: dict[type, tuple[str, Callable[[Any], dict[str, Any]]]] = {
     ServerNotice: ("notice", lambda event: {"text": str(event.text)}),
     Warned: ("warning", lambda event: {"text": str(event.text)}),
 }
+    Resumed: ("resumed", lambda event: {"bytes": event.bytes, "total": event.total}),

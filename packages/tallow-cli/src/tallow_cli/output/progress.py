@@ -45,6 +45,11 @@ class ProgressBar:
         while len(self._samples) > 2 and now - self._samples[0][0] > _WINDOW_S:
             self._samples.popleft()
 
+    def resume(self, there_bytes: int, now: float) -> None:
+        """Note what was there before: it counts as done, and not for the rate."""
+        self._bytes = there_bytes
+        self._samples = deque([(now, there_bytes)])
+
     def rate(self, now: float) -> float:
         """Return bytes per second over the last seconds."""
         start, at_start = self._samples[0]
