@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from tallow_net import RelayAddress, TransportChoice
 from tallow_protocol import OfferReceived, PathLimit, Receiver, TransferOptions, TransferProgress
-from tallow_protocol.disk.root import StagedFile
+from tallow_protocol.disk.partials import PartialFile
 
 from tests.relay.process_kit import process
 
@@ -195,15 +195,15 @@ async def test_a_disk_that_takes_50_ms_a_write_holds_the_sender_back(
     path, out = tmp_path / "random.bin", tmp_path / "out"
     wanted = await asyncio.to_thread(write_random, path, size)
     calls = 0
-    write_at = StagedFile.write_at
+    write_at = PartialFile.write_at
 
-    def write_slowly(self: StagedFile, offset: int, data: memoryview) -> None:
+    def write_slowly(self: PartialFile, offset: int, data: memoryview) -> None:
         nonlocal calls
         calls += 1
         time.sleep(0.05)
         write_at(self, offset, data)
 
-    monkeypatch.setattr(StagedFile, "write_at", write_slowly)
+    monkeypatch.setattr(PartialFile, "write_at", write_slowly)
     async with process(tmp_path / "relay") as relay:
         common = ("--json", "--anonymous", *INSIDE, "--relay", f"127.0.0.1:{relay.port}", "--transport")
         async with tallow(tmp_path / "a", "send", *common, legs[0].value, path) as a:

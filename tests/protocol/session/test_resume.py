@@ -263,6 +263,7 @@ def test_known_digests_spare_the_sender_to_read_what_the_receiver_has(monkeypatc
     second = pair_of({NAME: data}, folder=first.folder, digests=port)
     second.run()
 
+    second.sessions[Side.A].role.close()
     assert second.folder.files == {NAME: data}
     assert min(read) >= known * CHUNK
     assert len(port.known(0, CHUNK)) == 20 * 32

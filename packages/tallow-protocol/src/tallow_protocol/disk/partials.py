@@ -168,6 +168,8 @@ class PartialFile:
                 raise IntegrityError(
                     f"{names.quoted('/'.join(self._components))} is shorter than was promised"
                 )
+            # Durable before it has its name: after a power cut a final name never holds what was not verified.
+            self._calls.sync_data(self._data)
             root.finish_file(self._data, mode, mtime_ns)
             try:
                 root.place_from(self._folder.handle, f"{self._name}.data", self._components)
