@@ -269,6 +269,13 @@ class ConflictError(ProtocolError):
     default_hints = ("choose another directory, or move what is there out of the way",)
 
 
+class OutputClosedError(ProtocolError):
+    """Whoever read what was received has gone."""
+
+    code = "output_closed"
+    default_sentence = "whoever read the standard output has gone"
+
+
 class NoSpaceError(ProtocolError):
     """The receiver's disk is full, or has no room for the offer."""
 

@@ -10,6 +10,8 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tallow_protocol.limits import TEXT_BYTES, TEXT_MODE
+
 if TYPE_CHECKING:
     from tallow_crypto import Fingerprint
     from tallow_net.untrusted import PeerText
@@ -34,6 +36,7 @@ __all__ = [
     "RelayTrouble",
     "Resumed",
     "ServerNotice",
+    "TextReceived",
     "TransferDone",
     "TransferProgress",
     "TransferStarted",
@@ -193,6 +196,11 @@ class OfferedEntry:
         return self.kind is OfferedKind.FILE and bool(self.mode & 0o111)
 
     @property
+    def is_text(self) -> bool:
+        """Return whether this is a text that is meant for the screen."""
+        return bool(self.mode & TEXT_MODE)
+
+    @property
     def hidden(self) -> bool:
         """Return whether any part of the path begins with a dot."""
         return any(part.startswith(".") for part in self.path.raw.split("/"))
@@ -209,10 +217,10 @@ class OfferReceived:
 
 @dataclass(frozen=True, slots=True)
 class TransferStarted:
-    """The receiver said yes."""
+    """The receiver said yes. `bytes` is None where a stream is among the files: its end says how long it is."""
 
     files: int
-    bytes: int
+    bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,17 +237,20 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class TransferProgress:
-    """How far the transfer is: verified bytes at the receiver, in both sides' counting."""
+    """How far the transfer is: verified bytes at the receiver, in both sides' counting.
+
+    `total` is None until the end of a stream is known.
+    """
 
     bytes: int
-    total: int
+    total: int | None
     files_done: int
     files: int
 
     @property
     def complete(self) -> bool:
         """Return whether nothing is left: the last of these events."""
-        return self.bytes >= self.total and self.files_done >= self.files
+        return self.total is not None and self.bytes >= self.total and self.files_done >= self.files
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +260,21 @@ class TransferDone:
     files: int
     bytes: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TextReceived:
+    """The text that was sent, whole and verified; it comes before `TransferDone`. `text.raw` is what was typed."""
+
+    text: PeerText
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Return its lines as they may be shown: nothing in them moves a cursor or turns a line around."""
+        lines = self.text.raw.replace("\r\n", "\n").expandtabs().split("\n")
+        if len(lines) > 1 and not lines[-1]:
+            lines.pop()
+        return tuple(str(type(self.text)(line, limit=TEXT_BYTES)) for line in lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +336,7 @@ Event = (
     | TransferStarted
     | Resumed
     | TransferProgress
+    | TextReceived
     | TransferDone
     | RelayTrouble
     | RelayBack

@@ -89,6 +89,11 @@ CHUNK_COUNT_MAX: Final = 2**48
 MODE_MAX: Final = 0o777
 """Set-user-id, set-group-id and sticky bits never travel."""
 
+TEXT_MODE: Final = 0o1000
+TEXT_BYTES: Final = 64 * 1024
+"""A file whose mode has this bit is a text to be shown, not written. It is alone in its offer, and has 64 KiB at most:
+the text of a long letter, and what a terminal still shows at once."""
+
 MTIME_NS_MIN: Final = -(2**63)
 MTIME_NS_MAX: Final = 2**63 - 1
 

@@ -114,6 +114,7 @@ class CloseCode(IntEnum):
     NOT_VERIFIED = 13
     INTERNAL = 14
     NO_PATH = 15
+    LOOKED = 16
 
     @classmethod
     def of_number(cls, number: int) -> CloseCode:
@@ -149,11 +150,13 @@ _CLOSE_OF_ERROR: Final = {
     "violation": CloseCode.VIOLATION,
     "not_verified": CloseCode.NOT_VERIFIED,
     "no_path": CloseCode.NO_PATH,
+    "output_closed": CloseCode.CANCELLED,
 }
 _TOLD: Final[dict[CloseCode, tuple[type[ProtocolError], str]]] = {
     CloseCode.CANCELLED: (PeerCancelledError, "the other side cancelled the transfer"),
     CloseCode.REFUSED: (RefusedError, "the receiver refused the offer"),
     CloseCode.UNATTENDED: (RefusedError, "nobody was there to say yes on the receiving side"),
+    CloseCode.LOOKED: (RefusedError, "the receiver only looked at the offer, and took nothing"),
     CloseCode.CONFLICT: (ConflictError, "the receiver has a file or folder of the same name"),
     CloseCode.NO_SPACE: (NoSpaceError, "there is not enough space on the receiver's disk"),
     CloseCode.NOT_WRITABLE: (NotWritableError, "the receiver cannot write to its output directory"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
+from tallow_protocol.limits import MODE_MAX, TEXT_MODE
+
 __all__ = ["Entry", "EntryKind"]
 
 
@@ -21,7 +23,7 @@ class Entry(NamedTuple):
 
     `path` is what the sender chose, "/" between components; only the receiver's path gate may turn it into a
     place on disk. `size` in bytes for files alone, `target` for links alone, `mode` the nine permission bits,
-    `mtime_ns` nanoseconds since 1970.
+    `mtime_ns` nanoseconds since 1970. A file whose size is None is a stream: its end says how long it was.
     """
 
     path: str
@@ -30,3 +32,18 @@ class Entry(NamedTuple):
     mode: int
     mtime_ns: int
     target: str | None = None
+
+    @property
+    def is_stream(self) -> bool:
+        """Return whether this is a file of unknown length."""
+        return self.size is None and self.kind is EntryKind.FILE
+
+    @property
+    def is_text(self) -> bool:
+        """Return whether this is a text to be shown."""
+        return bool(self.mode & TEXT_MODE)
+
+    @property
+    def permissions(self) -> int:
+        """Return the nine permission bits."""
+        return self.mode & MODE_MAX

@@ -53,6 +53,8 @@ from tallow_protocol.limits import (
     PATH_BYTES,
     RECEIVED_RANGES,
     SAS_NONCE_BYTES,
+    TEXT_BYTES,
+    TEXT_MODE,
 )
 
 if TYPE_CHECKING:
@@ -435,13 +437,15 @@ def _checked_entry(items: Sequence[Value]) -> Entry:
     ):
         return Entry(path, EntryKind.FILE, size, mode, mtime_ns)
     kind = EntryKind(_integer(kind_number, EntryKind.FILE, EntryKind.LINK))
-    if (size is None) != (kind is not EntryKind.FILE) or (target is None) != (kind is not EntryKind.LINK):
+    if (size is not None and kind is not EntryKind.FILE) or (target is None) != (kind is not EntryKind.LINK):
         raise MessageError("an entry's size or target does not fit its kind")
+    # A text has a size, and a small one; nothing else has its bit.
+    is_text = kind is EntryKind.FILE and type(size) is int and size <= TEXT_BYTES
     return Entry(
         _text(path),
         kind,
         None if size is None else _integer(size, 0, FILE_SIZE_MAX),
-        _integer(mode, 0, MODE_MAX),
+        _integer(mode, 0, TEXT_MODE | MODE_MAX if is_text else MODE_MAX),
         _integer(mtime_ns, MTIME_NS_MIN, MTIME_NS_MAX),
         None if target is None else _text(target),
     )

@@ -8,13 +8,14 @@ time. The two share nothing but the plan.
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tallow_crypto import DIGEST_BYTES, FileRoot
 
-from tallow_protocol.core.chunking import PACK_FILE_BYTES, ChunkConfig, chunk_count
+from tallow_protocol.core.chunking import PACK_FILE_BYTES, ChunkConfig, chunk_count, packed_root
 from tallow_protocol.core.filling import (
     ChunkPlan,
     Filled,
@@ -36,14 +37,16 @@ from tallow_protocol.core.resuming import (
     NoDigests,
     check_have,
 )
+from tallow_protocol.core.streams import STREAM_CHUNK_BYTES, STREAM_ROOT_SIZE
 from tallow_protocol.core.window import Steady, Tuning
 from tallow_protocol.errors import MisuseError, ViolationError
-from tallow_protocol.limits import FILE_SIZE_MAX, PACK_ENTRY_HEADER_BYTES
+from tallow_protocol.limits import CHUNK_COUNT_MAX, FILE_SIZE_MAX, PACK_ENTRY_HEADER_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tallow_protocol.core.messages import Entry
+    from tallow_protocol.core.streams import StreamBuffer
     from tallow_protocol.core.window import Mark, Window
 
 __all__ = ["ChunkPlan", "Filled", "PackPlan", "Plan", "SendPipeline", "Source", "SourcePort"]
@@ -68,6 +71,14 @@ class _Progress:
     early: dict[int, bytes] = field(default_factory=dict)
     acknowledged: int = 0
     learning: Learning | None = None
+    stream: StreamBuffer | None = None
+    """What is read of a file whose size and count are not known yet."""
+
+    @classmethod
+    def of_stream(cls, stream: StreamBuffer) -> _Progress:
+        """Return that of a stream, of which nothing is known but how it is cut."""
+        root = FileRoot(STREAM_ROOT_SIZE, STREAM_CHUNK_BYTES)
+        return cls(0, STREAM_CHUNK_BYTES, CHUNK_COUNT_MAX, root, stream=stream)
 
     @classmethod
     def of(cls, file: int, size: int, chunk_size: int, digests: bytes = b"") -> _Progress:
@@ -108,8 +119,14 @@ class SendPipeline:
         compress: bool = True,
         clock: Callable[[], float] | None = None,
         digests: DigestPort | None = None,
+        record_bytes: int | None = None,
+        streams: Mapping[int, StreamBuffer] | None = None,
     ) -> None:
-        """`digests` remembers what files were hashed to; without it a file that goes on is read again up to there.
+        """`streams` has what is read of the entries without a size; `sources` opens the same as those files.
+
+        `record_bytes` bounds what one record holds, where that can be.
+
+        `digests` remembers what files were hashed to; without it a file that goes on is read again up to there.
 
         `clock` gives monotonic seconds to the threads that fill: compressing is then measured against the link.
         """
@@ -124,6 +141,10 @@ class SendPipeline:
         self._small: deque[int] = deque()
         self._large: deque[int] = deque()
         self._again: list[tuple[int, Plan]] = []
+        self._buffers = streams or {}
+        self._streams: set[int] = set()
+        self._record_bytes = record_bytes
+        self._pack_bytes = PACK_BYTES if record_bytes is None else min(PACK_BYTES, record_bytes)
         self._planned = 0
         self._pack: PackPlan | None = None
         self._current: int | None = None
@@ -171,8 +192,30 @@ class SendPipeline:
         self._begin_free()
 
     def _queue(self, number: int) -> None:
-        small = (self._entries[number].size or 0) <= PACK_FILE_BYTES
-        (self._small if small else self._large).append(number)
+        size = self._entries[number].size
+        if size is None:
+            self._streams.add(number)
+        (self._small if size is not None and size <= PACK_FILE_BYTES else self._large).append(number)
+
+    @property
+    def streaming(self) -> bool:
+        """Return whether the end of a stream is not known yet, so that no total is either."""
+        return bool(self._streams)
+
+    def end_empty_streams(self) -> None:
+        """End the streams that turned out to have no byte: there is no chunk to say so."""
+        for file in tuple(self._streams):
+            if not self._buffers[file].empty:
+                continue
+            self._streams.discard(file)
+            if self._current == file:
+                self._current = None
+            else:
+                self._large.remove(file)
+            self._progress.pop(file, None)
+            self.roots[file] = root = packed_root(memoryview(b""))
+            self._done.append(FileDone(file, 0, 0, root))
+            self.files_done += 1
 
     def _chosen(self, ranges: Iterable[tuple[int, int]]) -> list[int]:
         chosen: list[int] = []
@@ -302,11 +345,13 @@ class SendPipeline:
                 return None
             self._current = self._large.popleft()
             if self._current not in self._progress:
-                size = self._entries[self._current].size or 0
-                chunk_size = self._chunks.chunk_size(size, self._link_rate(now))
-                self._progress[self._current] = _Progress.of(self._current, size, chunk_size)
-        file = self._current
+                self._progress[self._current] = self._begin(self._current, now)
+        return self._next_chunk(connection, self._current)
+
+    def _next_chunk(self, connection: int, file: int) -> ChunkPlan | None:
         progress = self._progress[file]
+        if progress.stream is not None:
+            return self._next_piece(connection, file, progress, progress.stream)
         index = progress.planned
         length = min(progress.chunk_size, progress.size - index * progress.chunk_size)
         if not self.window.has_room(connection, frame_length(DIGEST_BYTES + length)):
@@ -317,6 +362,32 @@ class SendPipeline:
         last = index == progress.count - 1
         self._planned += 1
         return ChunkPlan(file, index, length, progress.chunk_size, last=last, order=self._planned)
+
+    def _begin(self, file: int, now: float) -> _Progress:
+        size = self._entries[file].size
+        if size is None:
+            return _Progress.of_stream(self._buffers[file])
+        rate = self._link_rate(now)
+        if self._record_bytes is not None:  # a chunk has a quarter of a second's bytes at most
+            rate = min(rate or math.inf, 4.0 * self._record_bytes)
+        return _Progress.of(file, size, self._chunks.chunk_size(size, rate))
+
+    def _next_piece(
+        self, connection: int, file: int, progress: _Progress, stream: StreamBuffer
+    ) -> ChunkPlan | None:
+        index = progress.planned
+        piece = stream.piece(index)
+        if piece is None or not self.window.has_room(connection, frame_length(DIGEST_BYTES + piece.length)):
+            return None
+        progress.planned += 1
+        if piece.last:
+            self._current = None
+            self._streams.discard(file)
+            progress.count = index + 1
+            progress.size = index * STREAM_CHUNK_BYTES + piece.length
+            self.total_bytes += progress.size
+        self._planned += 1
+        return ChunkPlan(file, index, piece.length, STREAM_CHUNK_BYTES, last=piece.last, order=self._planned)
 
     def _next_pack(self, connection: int) -> PackPlan | None:
         plan = self._pack or self._make_pack()
@@ -333,7 +404,7 @@ class SendPipeline:
         while self._small and len(files) < PACK_ENTRIES:
             size = self._entries[self._small[0]].size or 0
             body_bytes += size + PACK_ENTRY_HEADER_BYTES
-            if files and body_bytes > PACK_BYTES:
+            if files and body_bytes > self._pack_bytes:
                 break
             files.append(self._small.popleft())
             sizes.append(size)
@@ -402,6 +473,8 @@ class SendPipeline:
                     continue
                 self.acknowledged_bytes += plan.length
                 progress.acknowledged += 1
+                if progress.stream is not None:
+                    progress.stream.release(index)
                 self._settle(plan, newest, arrived)
             self._end_of(file, progress)
         for link, size_bytes in arrived.items():
