@@ -7,10 +7,12 @@ import typer
 
 __all__ = [
     "Anonymous",
+    "Conflict",
     "DirectOnly",
     "EncryptTwice",
     "Json",
     "Quiet",
+    "Rejoin",
     "Relay",
     "RelayOnly",
     "Transport",
@@ -25,6 +27,16 @@ class TransportName(Enum):
     AUTO = "auto"
     QUIC = "quic"
     TCP = "tcp"
+
+
+class Conflict(Enum):
+    """Values of --on-conflict; the same words as tallow_protocol's OnConflict."""
+
+    ASK = "ask"
+    SKIP = "skip"
+    RENAME = "rename"
+    OVERWRITE = "overwrite"
+    NEWER = "newer"
 
 
 Relay = Annotated[
@@ -59,6 +71,15 @@ EncryptTwice = Annotated[
         "--encrypt-twice",
         help="Keep file data, which is sealed already, inside the encrypted connection to the relay as well: "
         "slower, for firewalls that let nothing else pass.",
+    ),
+]
+Rejoin = Annotated[
+    str | None,
+    typer.Option(
+        "--rejoin",
+        metavar="TIME",
+        help="Go on trying for this long when the connection is lost: 90s, 10m (the default), 2h; 0 is not at all. "
+        "[env: TALLOW_REJOIN]",
     ),
 ]
 Verify = Annotated[

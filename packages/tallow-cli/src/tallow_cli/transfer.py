@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import os
 import signal
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from tallow_protocol import (
     CodeReady,
     Connected,
+    OfferedKind,
     OfferReceived,
+    OnConflict,
     PathInUse,
     PathLimit,
     ProtocolError,
@@ -23,21 +26,23 @@ from tallow_protocol import (
     VerificationNeeded,
 )
 
-from tallow_cli.errors import OfferRefusedError, StoppedError
+from tallow_cli.errors import CliError, OfferRefusedError, OutputClosedError, StoppedError, UsageError
 from tallow_cli.output.interface import ReceiveLine
 from tallow_cli.prompt import is_yes
+from tallow_cli.selection import by_patterns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from tallow_protocol import Code, Event
+    from tallow_protocol import Code, Event, PeerText
 
     from tallow_cli.output.human import Screen
     from tallow_cli.output.interface import Output
     from tallow_cli.prompt import Terminal
+    from tallow_cli.sources import ToSend
     from tallow_cli.wiring import Wiring
 
-__all__ = ["Person", "receive", "run", "send"]
+__all__ = ["Person", "Wishes", "receive", "run", "send"]
 
 _TICK_S = 0.5
 
@@ -52,6 +57,25 @@ _RECEIVERS_NEXT_STEP: dict[str, tuple[str, ...]] = {
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
+_CONFLICT_ANSWERS = {
+    word: policy
+    for policy in (OnConflict.SKIP, OnConflict.RENAME, OnConflict.OVERWRITE, OnConflict.NEWER)
+    for word in (policy.value, policy.value[0])
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the receiver's options say about the answer to an offer. `on_conflict` None: ask if somebody is there."""
+
+    yes: bool = False
+    dry_run: bool = False
+    select: tuple[str, ...] = ()
+    on_conflict: OnConflict | None = None
+    stdout: bool = False
+    show_text: bool = True
+
+
 class Person:
     """Who answers questions: at this terminal, looking at this screen."""
 
@@ -59,17 +83,41 @@ class Person:
         self._terminal = terminal
         self._screen = screen
 
-    async def accepts(self, offer: OfferReceived, out: str) -> bool:
-        """Show the offer and return the answer to it; `l` lists all entries and asks again."""
-        from tallow_cli.output.offer import full_list, question
+    async def accepts(self, offer: OfferReceived, out: str) -> frozenset[int] | None:
+        """Show the offer and return the answer: None for all of it, the chosen entries, empty for a no.
+
+        `l` lists all entries and asks again, `s` asks which ones.
+        """
+        from tallow_cli.output.offer import full_list, numbered_list, question
+        from tallow_cli.selection import by_numbers
 
         shortened = self._screen.offer(offer)
         while True:
-            answer = await self._terminal.ask(question(offer, out, shortened=shortened))
-            if not shortened or answer.strip().lower() != "l":
-                return is_yes(answer)
-            for line in full_list(offer.entries):
-                self._screen.insist(line)
+            answer = (await self._terminal.ask(question(offer, out, shortened=shortened))).strip().lower()
+            if shortened and answer == "l":
+                for line in full_list(offer.entries):
+                    self._screen.insist(line)
+            elif offer.files > 1 and answer == "s":
+                for line in numbered_list(offer.entries):
+                    self._screen.insist(line)
+                numbers = await self._terminal.ask("Which ones (such as 1 3-5)? ")
+                chosen = by_numbers(offer.entries, numbers)
+                if chosen:
+                    return chosen
+                self._screen.insist("These are no numbers of the list.")
+            else:
+                return None if is_yes(answer) else frozenset()
+
+    async def resolves(self, taken: Sequence[PeerText]) -> OnConflict | None:
+        """Return what is to be done about names that are taken; None to write nothing."""
+        self._screen.insist("These exist here already:")
+        for name in taken[:20]:
+            self._screen.insist(f"  {name}")
+        if len(taken) > len(taken[:20]):
+            self._screen.insist(f"  and {len(taken) - 20} more")
+        asked = "Skip, rename, overwrite, take what is newer, or cancel? [s/r/o/n/C] "
+        answer = (await self._terminal.ask(asked)).strip().lower()
+        return _CONFLICT_ANSWERS.get(answer)
 
     async def sees_the_same_digits(self) -> bool:
         """Return whether the other side shows the same digits."""
@@ -97,7 +145,7 @@ def _hold_standard_descriptors() -> None:
 
 
 async def send(
-    paths: Sequence[str],
+    source: ToSend,
     *,
     code: Code | None,
     words: int,
@@ -105,8 +153,13 @@ async def send(
     person: Person | None,
     output: Output,
 ) -> None:
-    """Send `paths`; raises the typed error that ended it, StoppedError after a signal."""
-    sender = Sender(paths, code=code, words=words, options=wiring.options)
+    """Send what was asked for; raises the typed error that ended it, StoppedError after a signal."""
+    from tallow_protocol.aio.inputs import StreamInput
+
+    stream = None if source.stream_name is None else StreamInput(0, source.stream_name)
+    sender = Sender(
+        source.paths, code=code, words=words, text=source.text, stream=stream, options=wiring.options
+    )
     with _Attention(sender.cancel, output, before_data=_before_data(wiring)) as attention:
         attention.wait(f"for {wiring.meeting_place}" if wiring.relays else "for the list of what is sent")
         async with sender:
@@ -128,22 +181,22 @@ async def receive(
     out: str,
     *,
     peer: str | None,
-    yes: bool,
+    wishes: Wishes,
     wiring: Wiring,
     person: Person | None,
     output: Output,
 ) -> None:
     """Receive under `code` into the folder `out`; raises as `send` does, OfferRefusedError after a no."""
-    receiver = Receiver(code, out, peer=peer, options=wiring.options)
-    refused: list[OfferRefusedError] = []
-
-    async def answer(offer: OfferReceived) -> None:
-        reason = await _reason_to_refuse(offer, out, yes=yes, person=person)
-        if reason is None:
-            receiver.accept()
-        else:
-            refused.append(reason)
-            receiver.refuse(unattended=person is None)
+    receiver = Receiver(
+        code,
+        out,
+        peer=peer,
+        on_conflict=wishes.on_conflict or OnConflict.ASK,
+        output=1 if wishes.stdout else None,
+        show_text=wishes.show_text,
+        options=wiring.options,
+    )
+    refused: list[CliError | None] = []
 
     with _Attention(receiver.cancel, output, before_data=_before_data(wiring)) as attention:
         attention.wait(f"for {wiring.meeting_place if peer is None else peer}")
@@ -156,14 +209,16 @@ async def receive(
                         attention.wait("for the offer")
                     elif isinstance(event, OfferReceived):
                         attention.wait(None)
-                        attention.ask(answer(event))
+                        attention.ask(_answer(receiver, event, out, wishes, person=person, refused=refused))
                     elif isinstance(event, VerificationNeeded):
                         attention.compare(event, receiver.confirm, person)
         except ProtocolError as error:
             error.hints = _RECEIVERS_NEXT_STEP.get(error.code, error.hints)
+            if error.code == OutputClosedError.code:
+                raise OutputClosedError(str(error)) from None
             if not refused:
                 raise
-        if refused:
+        if refused and refused[0] is not None:
             raise refused[0]
 
 
@@ -265,19 +320,72 @@ async def _confirm(confirm: Callable[[bool], None], person: Person) -> None:
     confirm(await person.sees_the_same_digits())
 
 
-async def _reason_to_refuse(
-    offer: OfferReceived, out: str, *, yes: bool, person: Person | None
-) -> OfferRefusedError | None:
-    if yes:
-        return None
+async def _answer(
+    receiver: Receiver,
+    offer: OfferReceived,
+    out: str,
+    wishes: Wishes,
+    *,
+    person: Person | None,
+    refused: list[CliError | None],
+) -> None:
+    """Say yes or no to the offer; why not goes to `refused`, None where a look was all that was wanted."""
+    if wishes.dry_run:
+        refused.append(None)
+        receiver.refuse(looked=True)
+        return
+    try:
+        chosen = await _choice(offer, out, wishes, person)
+        policy = None
+        if person is not None and not wishes.yes and wishes.on_conflict in {None, OnConflict.ASK}:
+            taken = await receiver.conflicts()
+            policy = await person.resolves(taken) if taken else None
+            if taken and policy is None:
+                raise OfferRefusedError("you refused the offer; nothing was written")
+        receiver.accept(chosen=chosen, on_conflict=policy)
+    except CliError as reason:
+        refused.append(reason)
+        receiver.refuse(unattended=person is None and not wishes.yes)
+
+
+async def _choice(
+    offer: OfferReceived, out: str, wishes: Wishes, person: Person | None
+) -> frozenset[int] | None:
+    """Return the numbers of the entries that are taken, None for all. Raises what the offer is refused with."""
+    chosen: frozenset[int] | None = None
+    if wishes.select:
+        chosen = by_patterns(offer.entries, wishes.select)
+        if not chosen:
+            raise UsageError("nothing in the offer matches --select; nothing was written")
+    if wishes.stdout:
+        chosen = chosen or frozenset(range(len(offer.entries)))
+        files = [number for number in chosen if offer.entries[number].kind is OfferedKind.FILE]
+        if len(files) != 1:
+            raise UsageError(
+                f"--stdout takes one file, and the offer has {len(files)}",
+                hints=("choose one with --select, or receive them into a folder",),
+            )
+        chosen = frozenset(files)
+    if wishes.yes:
+        return chosen
     if person is None:
-        return OfferRefusedError(
+        raise OfferRefusedError(
             "the offer was refused, because nobody could be asked",
             hints=("run it in a terminal, or add --yes to take what the holder of the code offers",),
         )
-    if await person.accepts(offer, out):
-        return None
-    return OfferRefusedError("you refused the offer; nothing was written")
+    shown = offer if chosen is None else _part_of(offer, chosen)
+    picked = await person.accepts(shown, "standard output" if wishes.stdout else out)
+    if picked is None:
+        return chosen
+    if not picked:
+        raise OfferRefusedError("you refused the offer; nothing was written")
+    return picked if chosen is None else frozenset(sorted(chosen)[number] for number in picked)
+
+
+def _part_of(offer: OfferReceived, chosen: frozenset[int]) -> OfferReceived:
+    entries = tuple(offer.entries[number] for number in sorted(chosen))
+    files = [entry for entry in entries if entry.kind is OfferedKind.FILE]
+    return OfferReceived(entries, len(files), sum(entry.size_bytes or 0 for entry in files))
 
 
 def _receive_line(ready: CodeReady, wiring: Wiring) -> ReceiveLine:

@@ -28,6 +28,8 @@ from tallow_store import (
 from tallow_store.locations import make_private_directory
 
 from tallow_cli.errors import UsageError
+from tallow_cli.rates import bytes_per_second
+from tallow_cli.times import seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PATHS_VARIABLE",
+    "REJOIN_VARIABLE",
     "RELAY_VARIABLE",
     "Limits",
     "Settings",
@@ -55,6 +58,11 @@ RELAY_VARIABLE = "TALLOW_RELAY"
 PATHS_VARIABLE = "TALLOW_PATHS"
 
 _RELAY_HINT = (f"a relay for every transfer: {RELAY_VARIABLE}, or relay = [...] in the configuration file",)
+
+REJOIN_VARIABLE = "TALLOW_REJOIN"
+
+REJOIN_MOST_S = 30 * 86400.0
+"""A month: as long as what arrived is kept."""
 
 PROGRAM_VARIABLE = "TALLOW_PROGRAM"
 """The path of this program, where that is not `tallow`: a checkout's own start script sets it."""
@@ -91,6 +99,10 @@ class Settings:
     anonymous: bool
     out: str
     program: str
+    rejoin_s: float
+    limit: float | None = None
+    expire_s: float | None = None
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +151,10 @@ def settings(
     anonymous: bool,
     words: int | None = None,
     out: str | None = None,
+    rejoin: str | None = None,
+    limit: str | None = None,
+    expire: str | None = None,
+    force: bool = False,
     limits: Limits = Limits(),
     no_compress: bool = False,
 ) -> Settings:
@@ -168,6 +184,13 @@ def settings(
         anonymous=anonymous or config.anonymous,
         out=out or config.out or ".",
         program=environment.get(PROGRAM_VARIABLE) or "tallow",
+        rejoin_s=seconds_of(
+            rejoin or environment.get(REJOIN_VARIABLE) or config.rejoin, "--rejoin", most_s=REJOIN_MOST_S
+        ),
+        limit=_limit(limit or config.limit),
+        # Zero switches it off.
+        expire_s=None if expire is None else seconds_of(expire, "--expire", most_s=REJOIN_MOST_S) or None,
+        force=force,
     )
 
 
@@ -195,6 +218,10 @@ def wired(chosen: Settings, *, direct: bool = False) -> Iterator[Wiring]:
             plain_data=not chosen.encrypt_twice,
             compress=chosen.compress,
             verify=chosen.verify,
+            rejoin_s=chosen.rejoin_s,
+            limit_bytes_per_s=chosen.limit,
+            expire_s=chosen.expire_s,
+            force_space=chosen.force,
             # Loaded while the sender waits already: SQLite and the keys take longer than the code.
             identity=None if chosen.anonymous else partial(load_or_create_identity, chosen.locations),
             ports=ports,
@@ -315,6 +342,10 @@ class _KnownRelays:
             if (host, port, pin.spki_sha256) not in self._pinned:
                 raise
             self._store.replace(host, port, pin.mode, pin.spki_sha256)
+
+
+def _limit(text: str | None) -> float | None:
+    return None if text is None else bytes_per_second(text)
 
 
 def _paths(typed: Limits, otherwise: str) -> PathLimit:

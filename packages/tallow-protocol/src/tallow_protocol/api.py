@@ -30,6 +30,7 @@ from tallow_protocol.core.budget import GuessBudget
 from tallow_protocol.core.state import TransferState, TransferStateMachine
 from tallow_protocol.errors import (
     CancelledByUserError,
+    CodeExpiredError,
     InternalError,
     MisuseError,
     PeerLeftError,
@@ -55,7 +56,7 @@ from tallow_protocol.ports import Ports, TransferRecord
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Container, Coroutine, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -64,12 +65,17 @@ if TYPE_CHECKING:
     from tallow_net.transport.certificates import Certificate
     from tallow_net.transport.listener import Listener
 
+    from tallow_protocol.aio.inputs import StreamInput, StreamReader
     from tallow_protocol.aio.lan import Announcer
+    from tallow_protocol.aio.outputs import Outputs
     from tallow_protocol.aio.routes import Met, ReceiverRoute, SenderRoute
     from tallow_protocol.aio.shell import SessionShell
     from tallow_protocol.core.deferred import DeferredSender
+    from tallow_protocol.core.filling import SourcePort
+    from tallow_protocol.core.pacing import Pacer
     from tallow_protocol.core.receiver import ReceiverRole
     from tallow_protocol.core.session import Session
+    from tallow_protocol.disk.output import OutputFolder
     from tallow_protocol.disk.scan import Scan
     from tallow_protocol.events import Event
 
@@ -114,6 +120,18 @@ class TransferOptions:
     ports: Ports = field(default_factory=Ports)
     """The application's trust, history, partial transfers and known relays."""
 
+    limit_bytes_per_s: float | None = None
+    """A sender sends at most so many bytes of file data a second, over all connections together."""
+
+    expire_s: float | None = None
+    """How long a sender's code may wait for somebody who knows it; None is as long as the relay lets it."""
+
+    force_space: bool = False
+    """Whether a receiver begins where the disk seems too small."""
+
+    rejoin_s: float = 600.0
+    """How long a transfer whose last connection was lost tries to come back before it fails; 0 is not at all."""
+
     listen_host: str = ""
     """Where a sender without a relay listens; empty for every address, IPv4 and IPv6."""
 
@@ -137,6 +155,7 @@ class _Transfer(ABC):
         self._peer: Fingerprint | None = None
         self._last: TransferProgress | None = None
         self._cancelled = False
+        self._lan_name: str | None = None
         self.summary: TransferDone | None = None
 
     @property
@@ -273,6 +292,7 @@ class _Transfer(ABC):
     async def _run_session(self, met: Met, session: Session, route: SenderRoute | None) -> None:
         """Run one session to its end; `route` hears once, when the peer has shown its identity, that it began."""
         from tallow_protocol.aio.paths import Allowed, PathKeeper
+        from tallow_protocol.aio.rejoin import Rejoin
         from tallow_protocol.aio.routes import ListeningRoute
         from tallow_protocol.aio.shell import SessionShell
 
@@ -291,7 +311,8 @@ class _Transfer(ABC):
         shell.add(session.first_link(time.monotonic(), met.path), met.frames)
         options = self._options
         allowed = Allowed(options.transport, options.paths, options.plain_data, options.listen_host)
-        keeper = PathKeeper(shell, session, met, allowed)
+        again = Rejoin(options.relays, options.transport, options.ports.relays, self._lan_name)
+        keeper = PathKeeper(shell, session, met, allowed, rejoin=again)
         keeper.start()
         if isinstance(route, ListeningRoute):
             route.attaching = keeper.attach
@@ -316,7 +337,8 @@ class _Transfer(ABC):
 class Sender(_Transfer):
     """Sends files and folders to whoever proves that they know the code.
 
-    `paths` become top-level entries of the offer. `code` is a code of the caller's own; without one it is made:
+    `paths` become top-level entries of the offer. In their place, `text` (at most 64 KiB in UTF-8) is shown to the
+    receiver, or `stream` is read to its end and sent as one file. `code` is a code of the caller's own; without one it is made:
     `words` words, under a nameplate from the relay, or a random one without a relay.
     """
 
@@ -328,10 +350,18 @@ class Sender(_Transfer):
         *,
         code: Code | str | None = None,
         words: int = 3,
+        text: str | None = None,
+        stream: StreamInput | None = None,
         options: TransferOptions | None = None,
     ) -> None:
         super().__init__(options or TransferOptions())
         self._paths = list(paths)
+        self._text = text
+        self._stream = stream
+        self._reader: StreamReader | None = None
+        self._text_bytes = b""
+        self._expires_at: float | None = None
+        self._pacer: Pacer | None = None
         self._code = code
         self._words = words
         self._scanning: asyncio.Task[Scan] | None = None
@@ -342,18 +372,57 @@ class Sender(_Transfer):
     async def _prepare(self) -> None:
         from tallow_protocol.disk.scan import check
 
-        if not self._paths:
-            raise MisuseError("there is nothing to send")
+        if bool(self._paths) + (self._text is not None) + (self._stream is not None) != 1:
+            raise MisuseError("what is sent is files, or one text, or one stream")
         if isinstance(self._code, str):
             self._code = Code.parse(self._code)
-        check(self._paths)
+        if self._paths:
+            check(self._paths)
+        else:
+            self._take_input()
+
+    def _take_input(self) -> None:
+        """Check the text, or begin to read the stream."""
+        from tallow_protocol.aio.inputs import StreamReader, text_scan
+
+        if self._text is not None:
+            self._text_bytes = text_scan(self._text)[1]
+        if self._stream is not None:
+            loop = asyncio.get_running_loop()
+
+            def moved() -> None:
+                with contextlib.suppress(RuntimeError):  # the loop has ended
+                    loop.call_soon_threadsafe(self._stream_moved)
+
+            self._reader = StreamReader(self._stream)
+            self._reader.buffer.moved = moved
+            self._reader.start()
+
+    def _stream_moved(self) -> None:
+        """Look for more to send, or end because the stream cannot be read any further."""
+        if self._reader is not None and self._session is not None:
+            error = self._reader.buffer.error
+            if error is not None:
+                self._session.fail(error, time.monotonic())
+            self._poke()
+
+    def _scan(self) -> Scan:
+        from tallow_protocol.aio.inputs import text_scan
+        from tallow_protocol.disk.scan import scan
+
+        if self._reader is not None:
+            return self._reader.scan()
+        return scan(self._paths) if self._text is None else text_scan(self._text)[0]
 
     def _coded(self, nameplate: str) -> Code:
         return Code.generate(nameplate, self._words, secrets.randbelow)
 
     def _emit(self, event: Event) -> None:
-        if isinstance(event, PeerIdentified) and self._announcer is not None:
+        if isinstance(event, PeerIdentified | Rejoined) and self._announcer is not None:
             self._announcer.stop()
+        elif isinstance(event, Rejoining) and self._announcer is not None and self._announcer.stopped:
+            # Our address may be another now: the receiver looks for us under the name that it found us by.
+            self._announcer = self._announcer.again()
         super()._emit(event)
 
     async def _run(self) -> None:
@@ -367,6 +436,8 @@ class Sender(_Transfer):
             if self._scanning is not None:
                 self._scanning.cancel()
                 await asyncio.gather(self._scanning, return_exceptions=True)
+            if self._reader is not None:
+                self._reader.buffer.stop()
 
     async def _through_relay(self) -> None:
         from tallow_protocol.aio.routes import LEASE_BYTES, RelaySenderRoute, relay_client, relay_events
@@ -427,14 +498,14 @@ class Sender(_Transfer):
                     await asyncio.shield(self._announcer.close())
 
     async def _serve(self, route: SenderRoute) -> None:
-        from tallow_protocol.disk.scan import scan
-
-        self._scanning = asyncio.create_task(asyncio.to_thread(scan, self._paths))
+        if self._options.expire_s is not None:
+            self._expires_at = asyncio.get_running_loop().time() + self._options.expire_s
+        self._scanning = asyncio.create_task(asyncio.to_thread(self._scan))
         self._scanning.add_done_callback(self._scanned)
         try:
             await self._be_somebody()
             while True:
-                met = await self._unless_nothing_to_send(route.next())
+                met = await self._unless_nothing_to_send(self._before_expiry(route.next()))
                 session = self._new_session(met)
                 try:
                     await self._run_session(met, session, route)
@@ -446,6 +517,19 @@ class Sender(_Transfer):
                     return
         finally:
             await asyncio.shield(route.close())
+
+    async def _before_expiry(self, meeting: Coroutine[Any, Any, Met]) -> Met:
+        """Wait for a receiver; raise CodeExpiredError where none came in time."""
+        try:
+            async with asyncio.timeout_at(self._expires_at) as limit:
+                return await meeting
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise CodeExpiredError(
+                "nobody used the code in its time, and it has expired",
+                hints=("send again for a new code, or give it longer with --expire",),
+            ) from None
 
     async def _unless_nothing_to_send(self, meeting: Coroutine[Any, Any, Met]) -> Met:
         """Wait for a receiver; raise what the scan raises, should that come first."""
@@ -515,8 +599,11 @@ class Sender(_Transfer):
         from tallow_net import Side
 
         from tallow_protocol.core.deferred import DeferredSender
+        from tallow_protocol.core.pacing import Pacer
         from tallow_protocol.core.session import Session
 
+        limit = self._options.limit_bytes_per_s
+        self._pacer = None if limit is None else Pacer(limit)
         self._window_limit_bytes = met.in_flight_bytes
         self._deferred = DeferredSender()
         session = Session(
@@ -529,6 +616,8 @@ class Sender(_Transfer):
             machine=self._machine,
             sas_nonce=met.sas_nonce,
             paths=self._options.paths,
+            pacer=self._pacer,
+            rejoin_s=self._options.rejoin_s,
         )
         self._offer(session)
         return session
@@ -538,7 +627,8 @@ class Receiver(_Transfer):
     """Receives one offer into the folder `into`, once the application said `accept()`.
 
     `peer` is HOST:PORT of a sender that listens itself; without it the relays of the options are asked, and without
-    those this machine's networks.
+    those this machine's networks. With `output`, a descriptor, the one file of the offer that is accepted is written
+    there in place of the folder. With `show_text` a text becomes the event TextReceived, and nothing is written.
     """
 
     _sends = False
@@ -549,9 +639,17 @@ class Receiver(_Transfer):
         into: str | os.PathLike[str],
         *,
         peer: str | None = None,
+        on_conflict: OnConflict = OnConflict.ASK,
+        output: int | None = None,
+        show_text: bool = False,
         options: TransferOptions | None = None,
     ) -> None:
         super().__init__(options or TransferOptions())
+        self._on_conflict = on_conflict
+        self._output = output
+        self._show_text = show_text
+        self._folder: OutputFolder | None = None
+        self._outputs: Outputs | None = None
         self._code = code
         self._into = into
         self._peer_text = peer
@@ -602,14 +700,12 @@ class Receiver(_Transfer):
 
         Raises NotWritableError where that cannot be seen.
         """
-        folder = self._folder
-        if folder is None or self._output is not None:
+        folder, outputs = self._folder, self._outputs
+        if folder is None or outputs is None or not outputs.writes_files:
             return ()
         return tuple(PeerText(name) for name in await asyncio.to_thread(folder.conflicts))
 
-    def accept(
-        self, *, chosen: Container[int] | None = None, on_conflict: OnConflict | None = None
-    ) -> None:
+    def accept(self, *, chosen: Container[int] | None = None, on_conflict: OnConflict | None = None) -> None:
         """Say yes to `OfferReceived`: write it, or those of its entries whose numbers are `chosen`.
 
         `on_conflict` is the user's answer about what stands there already, in place of the receiver's own.
@@ -650,7 +746,9 @@ class Receiver(_Transfer):
             return
         if not options.relays:
             from tallow_protocol.aio.lan import LanReceiverRoute
+            from tallow_protocol.code import lan_name_of
 
+            self._lan_name = lan_name_of(self._code.nameplate)
             await self._take(LanReceiverRoute(self._code, options.transport, self._budget, self._emit))
             return
         events = relay_events(self._emit, lambda: None)
@@ -674,13 +772,19 @@ class Receiver(_Transfer):
     async def _take(self, route: ReceiverRoute) -> None:
         from tallow_net import Side
 
+        from tallow_protocol.aio.outputs import DescriptorWriter, Outputs
         from tallow_protocol.core.receiver import ReceiverRole
         from tallow_protocol.core.session import Session
         from tallow_protocol.disk.output import OutputFolder
 
         try:
             met = await self._somebody_meets(route)
-            self._role = ReceiverRole(OutputFolder(self._into), self._identity.public_key.fingerprint)
+            self._folder = OutputFolder(
+                self._into, on_conflict=self._on_conflict, force_space=self._options.force_space
+            )
+            writer = None if self._output is None else DescriptorWriter(self._output)
+            self._outputs = Outputs(self._folder, writer=writer, show_text=self._show_text)
+            self._role = ReceiverRole(self._outputs, self._identity.public_key.fingerprint)
             session = Session(
                 side=Side.B,
                 keys=met.keys,
@@ -691,6 +795,7 @@ class Receiver(_Transfer):
                 machine=self._machine,
                 sas_commitment=met.sas_commitment,
                 paths=self._options.paths,
+                rejoin_s=self._options.rejoin_s,
             )
             await self._run_session(met, session, None)
         finally:

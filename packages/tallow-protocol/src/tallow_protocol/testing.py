@@ -31,7 +31,7 @@ from tallow_protocol.errors import ConflictError, MisuseError
 from tallow_protocol.events import OfferReceived, VerificationNeeded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
     from tallow_crypto import Fingerprint
 
@@ -96,6 +96,9 @@ class _MemoryPlace:
         self._partial = partial
 
     def write_at(self, offset: int, data: memoryview) -> None:
+        self._partial.data.extend(
+            bytes(max(offset - len(self._partial.data), 0))
+        )  # a stream grows as it comes
         self._partial.data[offset : offset + len(data)] = data
 
     def sync(self, first: int, digests: bytes) -> None:
@@ -142,6 +145,7 @@ class MemoryFolder:
     """If not 0, files that stand are compared in chunks of this size, and one that differs is replaced."""
 
     sender: object = None
+    left_out: frozenset[int] = frozenset()
 
     def check(self, entries: Sequence[Entry]) -> None:
         """Refuse names that cannot be written."""
@@ -152,11 +156,17 @@ class MemoryFolder:
         self.sender = sender
         return self
 
-    def begin_offer(self, entries: Sequence[Entry]) -> None:
-        """Refuse an offer whose paths exist."""
-        taken = any(entry.path in self.files or entry.path in self.folders for entry in entries)
+    def begin_offer(self, entries: Sequence[Entry], chosen: Container[int] | None = None) -> None:
+        """Refuse an offer of which a chosen path exists."""
+        numbers = range(len(entries))
+        self.left_out = frozenset(number for number in numbers if chosen is not None and number not in chosen)
+        paths = [entry.path for number, entry in enumerate(entries) if number not in self.left_out]
+        taken = any(path in self.files or path in self.folders for path in paths)
         if taken and not self.standing:
             raise ConflictError
+
+    def check_space(self, size_bytes: int) -> None:
+        """Memory has room."""
 
     def make_folder(self, path: str) -> None:
         """Create a folder."""
@@ -179,7 +189,7 @@ class MemoryFolder:
         return Existing(partial.chunk_size, partial.digests) if partial and partial.digests else None
 
     def begin_file(
-        self, path: str, size_bytes: int, chunk_size: int, *, resume: Existing | None = None
+        self, path: str, size_bytes: int | None, chunk_size: int, *, resume: Existing | None = None
     ) -> _MemoryPlace | _StandingPlace:
         """Open a file for receiving, anew or after what is left of it."""
         if resume is not None and not resume.partial:
@@ -188,7 +198,7 @@ class MemoryFolder:
             self.files.pop(path, None)
         kept = self.sender, path, size_bytes
         if resume is None:
-            self.partials[kept] = MemoryPartial(chunk_size, bytearray(size_bytes))
+            self.partials[kept] = MemoryPartial(chunk_size, bytearray(size_bytes or 0))
         return _MemoryPlace(self, path, kept, self.partials[kept])
 
     def write_small(self, path: str, data: memoryview, mode: int, mtime_ns: int) -> None:

@@ -5,6 +5,7 @@ transport = "auto"                             # auto, quic or tcp
 paths = "any"                                  # any, relay-only or direct-only
 encrypt_twice = false                          # file data stays inside the encrypted connection to a relay
 compress = true                                # where smaller is faster
+rejoin = "10m"                                 # how long a lost connection is tried again, "0" for not at all
 words = 3                                      # words in a code, 3 to 16
 anonymous = false                              # a throwaway identity each time
 verify = false                                 # compare eight digits before anything is sent
@@ -34,6 +35,13 @@ PATHS = ("any", "relay-only", "direct-only")
 _RELAY = re.compile(r"[^\s#]{1,300}(?:#sha256:[0-9A-Fa-f]{64})?")
 
 
+# Likewise: how long is too long is the program's.
+_TIME = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,3})?[smhd]?")
+
+
+_RATE = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,6})?[kKmMgG]?")
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """The settings; what a file leaves out has its default."""
@@ -43,6 +51,8 @@ class Config:
     paths: str = "any"
     encrypt_twice: bool = False
     compress: bool = True
+    limit: str | None = None
+    rejoin: str = "10m"
     words: int = WORDS_MIN
     anonymous: bool = False
     verify: bool = False
@@ -113,6 +123,14 @@ def _words(value: object) -> int | None:
     return value if type(value) is int and WORDS_MIN <= value <= WORDS_MAX else None
 
 
+def _time(value: object) -> str | None:
+    return value if isinstance(value, str) and _TIME.fullmatch(value) else None
+
+
+def _rate(value: object) -> str | None:
+    return value if isinstance(value, str) and _RATE.fullmatch(value) else None
+
+
 def _flag(value: object) -> bool | None:
     return value if isinstance(value, bool) else None
 
@@ -130,6 +148,8 @@ _CHECKS: dict[str, tuple[Callable[[object], object], str]] = {
     "paths": (_paths, '"any", "relay-only" or "direct-only"'),
     "encrypt_twice": (_flag, "true or false"),
     "compress": (_flag, "true or false"),
+    "rejoin": (_time, 'a time such as "90s", "10m" or "2h"'),
+    "limit": (_rate, 'a rate like "500k" or "10M", in bytes a second'),
     "words": (_words, f"a number from {WORDS_MIN} to {WORDS_MAX}"),
     "anonymous": (_flag, "true or false"),
     "verify": (_flag, "true or false"),

@@ -7,10 +7,12 @@ import typer
 
 from tallow_cli.options import (
     Anonymous,
+    Conflict,
     DirectOnly,
     EncryptTwice,
     Json,
     Quiet,
+    Rejoin,
     Relay,
     RelayOnly,
     Transport,
@@ -52,6 +54,27 @@ def receive(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Take the offer without asking. Never overwrites anything.")
     ] = False,
+    select: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--select",
+            metavar="PATTERN",
+            help="Take only paths that match: 'photos/*.jpg', '*.pdf'. Repeatable.",
+        ),
+    ] = None,
+    on_conflict: Annotated[
+        Conflict | None,
+        typer.Option("--on-conflict", help="What to do where a name is taken already."),
+    ] = None,
+    stdout: Annotated[
+        bool, typer.Option("--stdout", help="Write the one file or text to standard output.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Begin where the disk seems too small.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show the offer and refuse it; the code is used up all the same."),
+    ] = False,
+    rejoin: Rejoin = None,
     verify: Verify = False,
     anonymous: Anonymous = False,
     json: Json = False,
@@ -63,9 +86,12 @@ def receive(
     this machine while the command runs; it works only once, but on a shared machine leave it out and type it
     when asked.
     """
+    from tallow_protocol import OnConflict
+
     from tallow_cli import transfer
     from tallow_cli.code_entry import read_code
     from tallow_cli.commands.screens import open_output
+    from tallow_cli.errors import UsageError
     from tallow_cli.wiring import Limits, check_limits, check_peer, settings, wired
 
     chosen = settings(
@@ -75,9 +101,22 @@ def receive(
         verify=verify,
         anonymous=anonymous,
         out=out,
+        rejoin=rejoin,
+        force=force,
         limits=Limits(relay_only=relay_only, direct_only=direct_only, encrypt_twice=encrypt_twice),
     )
-    screens = open_output(context.obj, sending=False, json=json, quiet=quiet, verify=chosen.verify, yes=yes)
+    if stdout and (out is not None or json or dry_run):
+        other = "--out" if out is not None else "--json" if json else "--dry-run"
+        raise UsageError(f"--stdout excludes {other}")
+    screens = open_output(
+        context.obj,
+        sending=False,
+        json=json,
+        quiet=quiet,
+        verify=chosen.verify,
+        yes=yes or dry_run,
+        stdout_is_data=stdout,
+    )
     check_limits(chosen, peer=peer)
     checked_peer = check_peer(peer)
     parsed = read_code(code, os.environ)
@@ -87,7 +126,14 @@ def receive(
                 parsed,
                 chosen.out,
                 peer=checked_peer,
-                yes=yes,
+                wishes=transfer.Wishes(
+                    yes=yes,
+                    dry_run=dry_run,
+                    select=tuple(select or ()),
+                    on_conflict=None if on_conflict is None else OnConflict(on_conflict.value),
+                    stdout=stdout,
+                    show_text=out is None,
+                ),
                 wiring=wiring,
                 person=screens.person,
                 output=screens.output,

@@ -28,7 +28,14 @@ class Screens:
 
 
 def open_output(
-    border: Border, *, sending: bool, json: bool, quiet: bool, verify: bool, yes: bool = False
+    border: Border,
+    *,
+    sending: bool,
+    json: bool,
+    quiet: bool,
+    verify: bool,
+    yes: bool = False,
+    stdout_is_data: bool = False,
 ) -> Screens:
     """Return what the options ask for (`yes`: nobody is asked about an offer), and leave the output with the border that reports failures.
 
@@ -47,7 +54,11 @@ def open_output(
         border.output = JsonLines(Sink.stdout())
         return Screens(border.output, None)
     screen = Screen(
-        Sink.stdout(), stderr, sending=sending, quiet=quiet, asks=terminal is not None and not yes
+        stderr if stdout_is_data else Sink.stdout(),
+        stderr,
+        sending=sending,
+        quiet=quiet,
+        asks=terminal is not None and not yes,
     )
     border.output = screen
     return Screens(screen, None if terminal is None else Person(terminal, screen))

@@ -11,6 +11,7 @@ from tallow_cli.options import (
     EncryptTwice,
     Json,
     Quiet,
+    Rejoin,
     Relay,
     RelayOnly,
     Transport,
@@ -24,8 +25,34 @@ def send(
     context: typer.Context,
     *,
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Files and folders to send.", show_default=False)
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="PATH...",
+            help="Files and folders to send; - alone is standard input.",
+            show_default=False,
+        ),
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(
+            "--text", metavar="TEXT", help="Send this text in place of files; it is shown over there."
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="NAME", help="What standard input is called. [default: stdin]"),
+    ] = None,
+    limit: Annotated[
+        str | None,
+        typer.Option("--limit", metavar="RATE", help="Send at most so many bytes a second: 500k, 10M, 1.5G."),
+    ] = None,
+    expire: Annotated[
+        str | None,
+        typer.Option("--expire", metavar="TIME", help="End if nobody used the code for so long: 10m, 2h."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List what would be sent, and end: no code, no network.")
+    ] = False,
     relay: Relay = None,
     transport: Transport = None,
     relay_only: RelayOnly = False,
@@ -47,6 +74,7 @@ def send(
         int | None,
         typer.Option("--words", metavar="N", help="How many words the code has, 3 (the default) to 16."),
     ] = None,
+    rejoin: Rejoin = None,
     verify: Verify = False,
     anonymous: Anonymous = False,
     json: Json = False,
@@ -62,6 +90,7 @@ def send(
     from tallow_cli import transfer
     from tallow_cli.code_entry import CODE_VARIABLE
     from tallow_cli.commands.screens import open_output
+    from tallow_cli.sources import what_to_send
     from tallow_cli.wiring import Limits, check_limits, settings, wired
 
     chosen = settings(
@@ -71,17 +100,26 @@ def send(
         verify=verify,
         anonymous=anonymous,
         words=words,
+        rejoin=rejoin,
+        limit=limit,
+        expire=expire,
         limits=Limits(relay_only=relay_only, direct_only=direct_only, encrypt_twice=encrypt_twice),
         no_compress=no_compress,
     )
     screens = open_output(context.obj, sending=True, json=json, quiet=quiet, verify=chosen.verify)
     check_limits(chosen)
+    source = what_to_send(paths or [], text, name)
+    if dry_run:
+        from tallow_cli.dry_run import list_offer
+
+        list_offer(source, screens.output)
+        return
     own_code = code if code is not None else os.environ.get(CODE_VARIABLE)
     parsed = Code.parse(own_code) if own_code else None
     with wired(chosen) as wiring:
         transfer.run(
             transfer.send(
-                paths,
+                source,
                 code=parsed,
                 words=chosen.words,
                 wiring=wiring,

@@ -11,11 +11,14 @@ from tallow_protocol import (
     OfferReceived,
     PathInUse,
     PeerIdentified,
+    Rejoined,
+    Rejoining,
     RelayBack,
     RelayTrouble,
-    ServerNotice,
-    TransferDone,
     Resumed,
+    ServerNotice,
+    TextReceived,
+    TransferDone,
     TransferProgress,
     TransferStarted,
     VerificationNeeded,
@@ -24,6 +27,7 @@ from tallow_protocol import (
 )
 
 from tallow_cli.output import offer, routes, sizes
+from tallow_cli.output.away import Away
 from tallow_cli.output.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -77,6 +81,7 @@ class Screen:
         )
         self._said: tuple[PathKind, int] | None = None
         self._relay_away = False
+        self._away: Away | None = None
         self._connected_over = ""
         self._carried: list[str] = []
         self._bar: ProgressBar | None = None
@@ -92,12 +97,15 @@ class Screen:
             VerificationNeeded: self._verify,
             OfferReceived: self._offered,
             TransferStarted: self._started,
+            Resumed: self._resumed,
             TransferProgress: self._progress,
+            TextReceived: self._text,
             TransferDone: self._done,
+            Rejoining: self._rejoining,
+            Rejoined: self._rejoined,
             RelayTrouble: self._relay_trouble,
             RelayBack: self._relay_back,
             ServerNotice: self._notice,
-            Resumed: self._resumed,
             Warned: self._warned,
         }
 
@@ -144,7 +152,7 @@ class Screen:
         if self._wait is not None and now - self._wait[1] >= _WAIT_S:
             self.say(f"Waiting {self._wait[0]}.")
             self._wait = None
-        if self._bar is not None:
+        if self._bar is not None or self._away is not None:
             self._draw(now)
 
     def failed(self, failure: Failure) -> None:
@@ -212,6 +220,18 @@ class Screen:
         self._relay_away = False
         self.say("The relay is back. Waiting there as before.")
 
+    def _rejoining(self, event: Rejoining, now: float) -> None:
+        first, self._away = self._away is None, Away(event, now)
+        if self._quiet or not self._stderr.is_terminal:
+            if first:
+                self.say(self._away.line(now))
+        else:
+            self._draw(now)
+
+    def _rejoined(self, event: Rejoined, _now: float) -> None:
+        self._away = None
+        self.say(f"Connected again ({routes.way(event.path)}); going on where it stopped.")
+
     def _notice(self, event: ServerNotice, _now: float) -> None:
         self.say(f"The relay says: {event.text}")
 
@@ -223,16 +243,40 @@ class Screen:
             self.offer(event)
 
     def _started(self, event: TransferStarted, now: float) -> None:
-        self.say(f"{'Sending' if self._sending else 'Receiving'} {_amount(event.files, event.bytes)}.")
+        amount = (
+            sizes.count(event.files, "file") if event.bytes is None else _amount(event.files, event.bytes)
+        )
+        self.say(f"{'Sending' if self._sending else 'Receiving'} {amount}.")
         if self._stderr.is_terminal and not self._quiet:
             self._bar = ProgressBar(event.bytes, self._carried[-1] if self._carried else "", now)
+
+    def _resumed(self, event: Resumed, now: float) -> None:
+        percent = f"{100 * event.bytes // event.total} %"
+        if event.path is not None:
+            self.say(f"Resuming {event.path} at {percent}.")
+        else:
+            there = f"{sizes.size(event.bytes)} of {sizes.size(event.total)}"
+            self.say(
+                f"Resuming at {percent}: {there} are on the other side already."
+                if self._sending
+                else f"Resuming at {percent}: {there} are here already."
+            )
+        if self._bar is not None:
+            self._bar.resume(event.bytes, now)
 
     def _progress(self, event: TransferProgress, now: float) -> None:
         if self._bar is None:
             return
+        self._bar.total = event.total
         self._bar.update(event.bytes, now)
         if now >= self._next_draw or event.complete:
             self._draw(now)
+
+    def _text(self, event: TextReceived, _now: float) -> None:
+        self._erase_bar()
+        self._bar = None
+        for line in event.lines:
+            self._stdout.line(line)
 
     def _done(self, event: TransferDone, _now: float) -> None:
         self._erase_bar()
@@ -249,24 +293,14 @@ class Screen:
         )
 
     def _draw(self, now: float) -> None:
-        if self._bar is None:
-    def _resumed(self, event: Resumed, now: float) -> None:
-        percent = f"{100 * event.bytes // event.total} %"
-        if event.path is not None:
-            self.say(f"Resuming {event.path} at {percent}.")
-        else:
-            there = f"{sizes.size(event.bytes)} of {sizes.size(event.total)}"
-            self.say(
-                f"Resuming at {percent}: {there} are on the other side already."
-                if self._sending
-                else f"Resuming at {percent}: {there} are here already."
-            )
-        if self._bar is not None:
-            self._bar.resume(event.bytes, now)
-
-            return
         self._next_draw = now + _REDRAW_S
-        line = self._bar.line(now, max(1, self._width()))
+        width = max(1, self._width())
+        if self._away is not None and self._stderr.is_terminal and not self._quiet:
+            line = self._away.line(now)[: width - 1]
+        elif self._bar is not None:
+            line = self._bar.line(now, width)
+        else:
+            return
         # Padded over the last line and no further: what the terminal echoes, ^C say, then stays on this line.
         self._stderr.write(f"\r{line:<{self._drawn}}")
         self._drawn = len(line)

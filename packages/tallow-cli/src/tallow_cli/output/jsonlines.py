@@ -9,11 +9,14 @@ from tallow_protocol import (
     OfferReceived,
     PathInUse,
     PeerIdentified,
+    Rejoined,
+    Rejoining,
     RelayBack,
     RelayTrouble,
-    ServerNotice,
-    TransferDone,
     Resumed,
+    ServerNotice,
+    TextReceived,
+    TransferDone,
     TransferProgress,
     TransferStarted,
     Tuned,
@@ -118,6 +121,7 @@ def _entry(entry: OfferedEntry) -> dict[str, Any]:
         "bytes": entry.size_bytes,
         "executable": entry.executable,
         "hidden": entry.hidden,
+        "text": entry.is_text,
         "target": None if entry.target is None else str(entry.target),
     }
 
@@ -144,6 +148,14 @@ def _tuned(event: Tuned) -> dict[str, Any]:
     }
 
 
+def _rejoining(event: Rejoining) -> dict[str, Any]:
+    return {
+        "retry_in_s": None if event.retry_in_s is None else round(event.retry_in_s, 3),
+        "left_s": round(event.left_s, 3),
+        "reason": event.reason,
+    }
+
+
 def _done(event: TransferDone) -> dict[str, Any]:
     return {"files": event.files, "bytes": event.bytes, "seconds": round(event.seconds, 6)}
 
@@ -161,11 +173,14 @@ _LINES: dict[type, tuple[str, Callable[[Any], dict[str, Any]]]] = {
     ),
     OfferReceived: ("offer", _offer),
     TransferStarted: ("started", lambda event: {"files": event.files, "bytes": event.bytes}),
+    Resumed: ("resumed", lambda event: {"bytes": event.bytes, "total": event.total}),
     TransferProgress: ("progress", _progress),
+    TextReceived: ("text", lambda event: {"text": "\n".join(event.lines)}),
     TransferDone: ("done", _done),
     RelayTrouble: ("relay_trouble", lambda event: {"retry_in_s": round(event.retry_in_s, 3)}),
     RelayBack: ("relay_back", lambda _event: {}),
+    Rejoining: ("rejoining", _rejoining),
+    Rejoined: ("rejoined", lambda event: {"path": event.path.value, "transport": event.path.transport}),
     ServerNotice: ("notice", lambda event: {"text": str(event.text)}),
     Warned: ("warning", lambda event: {"text": str(event.text)}),
 }
-    Resumed: ("resumed", lambda event: {"bytes": event.bytes, "total": event.total}),

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 from tallow_protocol import OfferedKind
 
 from tallow_cli.output import sizes
+from tallow_cli.selection import selectable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from tallow_protocol import OfferedEntry, OfferReceived
 
-__all__ = ["OfferText", "full_list", "question", "summary"]
+__all__ = ["OfferText", "full_list", "numbered_list", "question", "summary"]
 
 _FOLDERS_SHOWN = 20
 _CALLED_OUT_SHOWN = 20
@@ -74,11 +75,22 @@ def full_list(entries: Iterable[OfferedEntry]) -> list[str]:
     return [_entry_line(entry) for entry in entries]
 
 
+def numbered_list(entries: Sequence[OfferedEntry]) -> list[str]:
+    """Return one line for each entry that can be chosen by its number, counted from 1."""
+    return [f"{at:>5} {_entry_line(entries[number])}" for at, number in enumerate(selectable(entries), 1)]
+
+
 def question(offer: OfferReceived, out: str, *, shortened: bool) -> str:
     """Return the question that asks for the yes."""
-    place = "the current folder" if out in {".", "./"} else out if out[0] in "./~" else f"./{out}"
-    answers = "[y/N, l lists all]" if shortened else "[y/N]"
-    return f"Receive {sizes.count(offer.files, 'file')}, {sizes.size(offer.bytes)} into {place}? {answers} "
+    named = out[0] in "./~" or out == "standard output"
+    place = "the current folder" if out in {".", "./"} else out if named else f"./{out}"
+    more = [*(["l lists all"] if shortened else []), *(["s selects"] if offer.files > 1 else [])]
+    answers = f"[{', '.join(['y/N', *more])}]"
+    if len(offer.entries) == 1 and offer.entries[0].is_text:
+        return f"Show a text of {sizes.size(offer.bytes)}? {answers} "
+    streams = any(entry.size_bytes is None and entry.kind is OfferedKind.FILE for entry in offer.entries)
+    amount = "of unknown length" if streams else sizes.size(offer.bytes)
+    return f"Receive {sizes.count(offer.files, 'file')}, {amount} into {place}? {answers} "
 
 
 def _entry_line(entry: OfferedEntry) -> str:
@@ -97,6 +109,8 @@ def _notes(entry: OfferedEntry) -> str:
         ("hidden", entry.hidden),
         ("executable", entry.executable),
         ("link", entry.kind is OfferedKind.LINK),
+        ("text", entry.is_text),
+        ("a stream, its length is not known", entry.size_bytes is None and entry.kind is OfferedKind.FILE),
     )
     return ", ".join(word for word, is_so in marks if is_so)
 

@@ -25,9 +25,9 @@ _NARROWEST_BAR = 8
 
 
 class ProgressBar:
-    """How far one transfer is. Times are monotonic seconds."""
+    """How far one transfer is. Times are monotonic seconds; a total of None is not known yet."""
 
-    def __init__(self, total: int, path: str, now: float) -> None:
+    def __init__(self, total: int | None, path: str, now: float) -> None:
         self.total = total
         self.path = path
         self._bytes = 0
@@ -56,8 +56,15 @@ class ProgressBar:
         elapsed = now - start
         return (self._bytes - at_start) / elapsed if elapsed > 0 else 0.0
 
+    def _line_without_total(self, now: float) -> str:
+        still = now - self._moved
+        pace = f"waiting {sizes.duration(still)}" if still >= _STALLED_S else sizes.rate(self.rate(now))
+        return f"{sizes.size(self._bytes)} so far  {f'{self.path} {pace}'.strip()}"
+
     def line(self, now: float, width: int) -> str:
         """Return the line, shorter than `width` columns: parts are left out where it is narrow."""
+        if self.total is None:
+            return self._line_without_total(now)[: max(width - 1, 0)]
         share = min(1.0, self._bytes / self.total) if self.total else 1.0
         percent = f"{int(share * 100):3d}%"
         amount = f"{sizes.size(self._bytes)} of {sizes.size(self.total)}"

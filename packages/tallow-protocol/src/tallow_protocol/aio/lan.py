@@ -79,7 +79,9 @@ class Announcer:
     """Announces a listener in the background, from its making until `stop`. A failure is a warning."""
 
     def __init__(self, code: Code, listener: Listener, on_event: Callable[[Event], None]) -> None:
+        self._code = code
         self._name = lan_name_of(code.nameplate)
+        self._before: Announcer | None = None
         self._listener = listener
         self._on_event = on_event
         self._over = asyncio.Event()
@@ -87,7 +89,20 @@ class Announcer:
         """Set once the announcement is out, or will not be: what else is to be loaded may have the processor now."""
         self._task = asyncio.create_task(self._run(), name="tallow-announce")
 
+    @property
+    def stopped(self) -> bool:
+        """Return whether the announcement ended, or is about to."""
+        return self._over.is_set()
+
+    def again(self) -> Announcer:
+        """Announce the same listener once more, under the addresses that this machine has now."""
+        other = Announcer(self._code, self._listener, self._on_event)
+        other._before = self
+        return other
+
     async def _run(self) -> None:
+        if self._before is not None:
+            await self._before.close()
         try:
             announcement = await self._announced()
         finally:
@@ -120,6 +135,8 @@ class Announcer:
     async def close(self) -> None:
         """Stop, and wait until that is done; at most two seconds."""
         self.stop()
+        if self._before is not None:
+            await self._before.close()
         await asyncio.wait({self._task}, timeout=LEAVE_S)
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)

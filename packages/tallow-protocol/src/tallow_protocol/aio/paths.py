@@ -15,28 +15,40 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tallow_net import FrameStream, NetError, Side
+from tallow_net import (
+    CertificateChangedError,
+    CertificateRefusedError,
+    FrameStream,
+    NetError,
+    PeerText,
+    Side,
+)
 from tallow_net.paths.candidates import Candidate, CandidateKind, acceptable, gather
 from tallow_net.relay.data import open_data_connection
 from tallow_net.transport.interface import TransportChoice, TransportKind
 from tallow_net.transport.tcp import TcpTransport
 
 from tallow_protocol.aio.doors import DirectDoor
+from tallow_protocol.aio.rejoin import Rejoin, RejoinRoom, found_on_lan, relay_path
 from tallow_protocol.core.attach import ATTACH_TYPE
 from tallow_protocol.core.jobs import no_silent_faults
 from tallow_protocol.core.keeping import (
     ATTACH_WAIT_S,
     HALF_OPEN_LINKS,
+    Dial,
     Keeping,
     Listen,
+    Return,
     Sight,
     Situation,
     UseToken,
 )
 from tallow_protocol.core.messages import Paths
+from tallow_protocol.core.rejoining import Way
 from tallow_protocol.core.spread import PathSample, connections_worth
+from tallow_protocol.core.state import TransferState
 from tallow_protocol.errors import AttachError, ProtocolError
-from tallow_protocol.events import PathKind, PathLimit
+from tallow_protocol.events import PathKind, PathLimit, Rejoining, Warned
 from tallow_protocol.limits import ATTACH_BYTES
 
 if TYPE_CHECKING:
@@ -47,7 +59,7 @@ if TYPE_CHECKING:
 
     from tallow_protocol.aio.routes import Met
     from tallow_protocol.aio.shell import SessionShell
-    from tallow_protocol.core.keeping import Dial, Step
+    from tallow_protocol.core.keeping import Step
     from tallow_protocol.core.links import Link
     from tallow_protocol.core.session import Session
 
@@ -104,6 +116,7 @@ class PathKeeper:
         *,
         clock: Callable[[], float] = time.monotonic,
         interfaces: Callable[[], Sequence[IpInterface]] = own_interfaces,
+        rejoin: Rejoin | None = None,
     ) -> None:
         self._shell = shell
         self._session = session
@@ -125,13 +138,23 @@ class PathKeeper:
                 tokens=len(met.tokens) if allowed.plain_data and self._place else 0,
                 tcp=tcp and self._place is not None,
                 quic=quic,
-            )
+                room=relayed and rejoin is not None and bool(rejoin.relays),
+            ),
+            secrets.SystemRandom().random,
         )
+        self._rejoin = rejoin or Rejoin()
+        self._room = RejoinRoom(self._rejoin, session.keys, session.side)
+        self._tokens = list(met.tokens)
+        self._observed = met.observed
+        self._returns: dict[Way, asyncio.Task[None]] = {}
+        self._told_retry: tuple[float | None, float | None] | None = None
+        self._distrusted = False
         self._own: Sequence[IpInterface] = ()
         self._candidates: tuple[Candidate, ...] = ()
         self._judged: Paths | None = None
         self._good: _Place | None = None
         self._spare_numbers: list[int] = []
+        self._used_numbers: set[int] = set()
         self._open: dict[Link, Step] = {}
         self._accepted: dict[Link, float] = {}
         self._answering = 0
@@ -205,6 +228,7 @@ class PathKeeper:
             session.allowed,
             session.connections_wanted,
             session.peer_paths,
+            session.gone,
             links,
         )
         if mark != self._mark:
@@ -216,9 +240,16 @@ class PathKeeper:
             self._changed.clear()
             now = self._clock()
             self._notice_ends(now)
-            for step in self._keeping.look(await self._sight(), self._clock()):
-                self._spawn(partial(self._step, step))
+            sight = await self._sight()
+            for step in self._keeping.look(sight, self._clock()):
+                task = self._spawn(partial(self._step, step))
+                if isinstance(step, Return):
+                    self._returns[step.way] = task
             now = self._clock()
+            if sight.gone_since is not None:
+                self._tell_retry(sight, now)
+            else:
+                self._stop_returning(now)
             times = [self._keeping.next_deadline, *(at + ATTACH_WAIT_S for at in self._accepted.values())]
             deadline = min((at for at in times if at is not None), default=None)
             with contextlib.suppress(TimeoutError):
@@ -235,6 +266,33 @@ class PathKeeper:
                 del self._accepted[link]
                 self._session.lost(link, now)
                 self._shell.poke()
+
+    def _tell_retry(self, sight: Sight, now: float) -> None:
+        """Tell the user of a loss, and of each wait after it."""
+        session = self._session
+        if session.machine.state is TransferState.COMPLETED or session.over:
+            return  # all is there, and told: only the other side has yet to hear it
+        at = self._keeping.retry_at(sight, now)
+        mark = sight.gone_since, None if at is None or at <= now else at
+        if self._told_retry is None or (mark[1] is not None and mark != self._told_retry):
+            self._emit_retry(None if at is None else max(at - now, 0.0))
+            self._told_retry = mark
+
+    def _emit_retry(self, retry_in_s: float | None) -> None:
+        session = self._session
+        session.emit(Rejoining(retry_in_s, session.rejoin_left_s(self._clock()), session.loss))
+        self._shell.poke()
+
+    def _stop_returning(self, now: float) -> None:
+        """Give up the tries to come back: the other side is there, by whatever way."""
+        self._told_retry = None
+        for way, task in self._returns.items():
+            if not task.done():
+                task.cancel()
+                self._keeping.ended(Return(way), now)
+        if self._returns:
+            self._own = ()  # another network, perhaps
+        self._returns.clear()
 
     async def _sight(self) -> Sight:
         session = self._session
@@ -254,6 +312,7 @@ class PathKeeper:
             direct=len(direct),
             dedicated=sum(link.dedicated for link in direct),
             places=len(self._candidates),
+            gone_since=session.gone_since if session.gone else None,
         )
 
     async def _know_interfaces(self) -> None:
@@ -262,10 +321,11 @@ class PathKeeper:
 
     # -- steps ---------------------------------------------------------------------------------------------
 
-    def _spawn(self, work: Callable[[], Awaitable[None]]) -> None:
+    def _spawn(self, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         task = asyncio.create_task(self._guarded(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run one task; a fault of our own ends the session rather than leave it waiting."""
@@ -284,8 +344,14 @@ class PathKeeper:
         try:
             if isinstance(step, UseToken):
                 link = await self._use_token(step)
-            else:
+            elif isinstance(step, Dial):
                 link = await self._dial(step)
+            elif step.way is Way.ROOM:
+                link = await self._meet_again()
+            else:
+                link = await self._dial_again()
+        except (CertificateChangedError, CertificateRefusedError) as error:
+            self._distrust(error)
         except (NetError, ProtocolError, TimeoutError, OSError):
             pass  # a try that failed: the session goes on where it is
         now = self._clock()
@@ -293,7 +359,8 @@ class PathKeeper:
             self._keeping.ended(step, now)
         else:
             self._keeping.opened(step, now)
-            self._open[link] = step
+            if not isinstance(step, Return):
+                self._open[link] = step
             if not link.proven:
                 self._accepted[link] = now
         self._changed.set()
@@ -301,7 +368,7 @@ class PathKeeper:
     async def _use_token(self, step: UseToken) -> Link:
         """Open a data connection through the relay: A says Attach on it, B answers."""
         address, port = self._relay_or_sender()
-        token = self._met.tokens[step.index]
+        token = self._tokens[step.index]
         async with asyncio.timeout(step.wait_s):
             transport = await open_data_connection(str(address), port, token, step.wait_s)
             try:
@@ -319,6 +386,51 @@ class PathKeeper:
             raise AttachError("the address of the first connection is not known")
         return self._place
 
+    async def _meet_again(self) -> Link:
+        """Meet in the relay's rejoin room: A says Attach there, B answers."""
+        met = await self._room.meet(self._emit_retry)
+        frames, path = met.leg.frames, relay_path(met.leg.kind)
+        try:
+            async with asyncio.timeout(ATTACH_WAIT_S):
+                if self._session.side is Side.A:
+                    with self._number() as number:
+                        link = await self._ask(frames, number, path)
+                else:
+                    link = await self._answer(frames, await frames.read(), path)
+        except BaseException:
+            met.leg.transport.abort()
+            raise
+        self._place = _place(met.leg.transport.remote) or self._place
+        self._observed = met.observed
+        usable = self._allowed.plain_data and self._place is not None
+        self._keeping.new_tokens(len(self._tokens), len(met.leg.tokens) if usable else 0)
+        self._tokens += met.leg.tokens
+        return link
+
+    def _distrust(self, error: NetError) -> None:
+        """Warn, once, of a relay that shows another key than before: it is not asked, and what else there is goes on."""
+        if not self._distrusted:
+            self._distrusted = True
+            self._session.emit(Warned(PeerText(str(error))))
+
+    async def _dial_again(self) -> Link:
+        """Dial what was dialled before; then whoever answers under the sender's name on this network."""
+        if not self._met.path.direct:
+            places = [_Place(c.kind, str(c.ip), c.port) for c in self._candidates]
+            return await self._dial_places(places)
+        address, port = self._relay_or_sender()
+        try:
+            return await self._dial_places([_Place(kind, str(address), port) for kind in self._kinds])
+        except (NetError, ProtocolError, TimeoutError, OSError):
+            if self._rejoin.lan_name is None:
+                raise
+        places = [
+            _Place(kind, host, port)
+            for host, port in await found_on_lan(self._rejoin.lan_name)
+            for kind in self._kinds
+        ]
+        return await self._dial_places(places)
+
     async def _dial(self, step: Dial) -> Link:
         """Open a direct connection to the first of the peer's places that answers an Attach."""
         if self._met.path.direct:
@@ -328,6 +440,9 @@ class PathKeeper:
             places = (self._good,)
         else:
             places = [_Place(c.kind, str(c.ip), c.port) for c in self._candidates]
+        return await self._dial_places(places)
+
+    async def _dial_places(self, places: Sequence[_Place]) -> Link:
         with self._number() as number:
             async with asyncio.timeout(ATTACH_WAIT_S):
                 return await self._race(places, number)
@@ -384,14 +499,17 @@ class PathKeeper:
 
     @contextlib.contextmanager
     def _number(self) -> Iterator[int]:
-        """Give a connection number of ours; one whose try failed is given again."""
+        """Give a connection number of ours; one whose try failed is given again, unless its Ack verified."""
         number = self._spare_numbers.pop(0) if self._spare_numbers else self._session.next_number()
         try:
             yield number
         except BaseException:
-            self._spare_numbers.append(number)
-            self._spare_numbers.sort()
+            if number not in self._used_numbers:
+                self._spare_numbers.append(number)
+                self._spare_numbers.sort()
             raise
+        finally:
+            self._used_numbers.discard(number)
 
     # -- attaching -----------------------------------------------------------------------------------------
 
@@ -409,6 +527,7 @@ class PathKeeper:
         link = session.opened_link(
             opener, ack, self._clock(), path=path, dedicated=frames.transport.kind is TransportKind.TCP
         )
+        self._used_numbers.add(number)
         with self._lost_on_error(link):
             give(link)
         return link
@@ -469,7 +588,7 @@ class PathKeeper:
         if self._session.over:
             return
         offered = gather(
-            self._own, self._door.ports, observed=_address(self._met.observed), one_host=self._one_host
+            self._own, self._door.ports, observed=_address(self._observed), one_host=self._one_host
         )
         self._session.send(Paths(self._allowed.paths, offered))
         self._shell.poke()

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Final
 
 from tallow_net.signaling import Side
 
+from tallow_protocol.core.rejoining import Backoff, Returning, Way
 from tallow_protocol.core.state import TransferState
 from tallow_protocol.events import PathLimit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = [
     "ATTACH_WAIT_S",
@@ -32,6 +33,7 @@ __all__ = [
     "Dial",
     "Keeping",
     "Listen",
+    "Return",
     "Sight",
     "Situation",
     "Step",
@@ -66,7 +68,8 @@ STEADY_S: Final = 30.0
 class Situation:
     """What does not change: who we are, how both met, what our user allows.
 
-    `tokens` is how many of them the relay gave; `tcp` and `quic` what may be used at all.
+    `tokens` is how many of them the relay gave; `tcp` and `quic` what may be used at all. `room` says that a relay
+    is known at which both sides can meet again.
     """
 
     side: Side
@@ -75,6 +78,7 @@ class Situation:
     tokens: int = 0
     tcp: bool = True
     quic: bool = True
+    room: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class Sight:
 
     `ready`: the peer is authorised and the session goes on. `direct` counts the direct connections besides the one
     that carried the handshake, tries left out; `dedicated` those of them that are plain TCP. `places` is how many
-    candidates of the peer's may be tried.
+    candidates of the peer's may be tried. `gone_since` is when the last connection was lost, None while one stands.
     """
 
     ready: bool
@@ -94,6 +98,7 @@ class Sight:
     direct: int = 0
     dedicated: int = 0
     places: int = 0
+    gone_since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +130,14 @@ class Listen:
         return self.tcp or self.quic
 
 
-Step = UseToken | Dial | Listen
+@dataclass(frozen=True, slots=True)
+class Return:
+    """Come back to the other side, of which no connection is left: in the relay's room, or where it listens."""
+
+    way: Way
+
+
+Step = UseToken | Dial | Listen | Return
 
 
 @dataclass(slots=True)
@@ -133,6 +145,7 @@ class _Tokens:
     """Data connections through the relay. What is lost counts as failed: what cuts one will cut the next."""
 
     count: int
+    first: int = 0
     started: int = 0
     running: int = 0
     failures: int = 0
@@ -146,13 +159,15 @@ class _Tokens:
         while self.running < wanted and not self.spent() and now >= self.not_before:
             # The other side may be waiting with the token before this one, for all of its time.
             wait_s = ATTACH_WAIT_S if self.failures == 0 else 2 * ATTACH_WAIT_S
-            step = UseToken(self.started, wait_s)
+            step = UseToken(self.first + self.started, wait_s)
             self.begun_at[step.index] = now
             self.started += 1
             self.running += 1
             yield step
 
     def ended(self, step: UseToken) -> None:
+        if step.index < self.first:
+            return  # of an earlier pair at the relay, whose tokens ended with it
         self.running -= 1
         self.failures += 1
         self.not_before = max(self.not_before, self.begun_at.pop(step.index) + TOKEN_PAUSE_S)
@@ -163,12 +178,12 @@ class _Tokens:
 
 @dataclass(slots=True)
 class _Dials:
-    """Direct connections: at first at once or after A's turn, then after 2, 4, 8 ... s."""
+    """Direct connections beside others: at first at once or after A's turn, then after about 2, 4, 8 ... s."""
 
     first_wait_s: float
+    backoff: Backoff
     started: int = 0
     trying: int = 0
-    streak: int = 0
     not_before: float = 0.0
     seen: int = 0
     short: bool = False
@@ -178,7 +193,7 @@ class _Dials:
         """Begin to wait for our turn when there is something new to dial, or one more connection to have."""
         short = places > 0 and have + self.trying < wanted
         if places > self.seen:
-            self.streak = 0
+            self.backoff.reset()
             self.not_before = now + self.first_wait_s
         elif short and not self.short:
             self.not_before = max(self.not_before, now + self.first_wait_s)
@@ -200,23 +215,30 @@ class _Dials:
         if opened_at is None:
             self.trying -= 1
         elif now - opened_at >= STEADY_S:
-            self.streak = 0
-        self.streak += 1
-        wait_s = min(RETRY_FIRST_S * 2.0 ** (self.streak - 1), RETRY_MOST_S)
-        self.not_before = max(self.not_before, now + wait_s)
+            self.backoff.reset()
+        self.not_before = max(self.not_before, now + self.backoff.next_s())
 
     def next_at(self, have: int, wanted: int) -> float | None:
         return self.not_before if self.seen and have + self.trying < wanted else None
 
 
-class Keeping:
-    """Decides; calls may not overlap. `look` gives each step once, `opened` and `ended` tell what became of it."""
+def _longest() -> float:
+    return 1.0
 
-    def __init__(self, situation: Situation) -> None:
+
+class Keeping:
+    """Decides; calls may not overlap. `look` gives each step once, `opened` and `ended` tell what became of it.
+
+    `random` gives a number from 0 up to 1, which spreads the waits.
+    """
+
+    def __init__(self, situation: Situation, random: Callable[[], float] = _longest) -> None:
         self._situation = situation
+        self._returning = Returning(random)
+        self._was_gone = False
         self._tokens = _Tokens(situation.tokens if situation.relayed and situation.tcp else 0)
         wait_s = SECOND_FIRST_S if situation.relayed and situation.side is Side.B else 0.0
-        self._dials = _Dials(wait_s)
+        self._dials = _Dials(wait_s, Backoff(RETRY_FIRST_S, RETRY_MOST_S, random))
         self._listening = Listen(tcp=False, quic=False)
         self._quic_at: float | None = None
         self._deadline: float | None = None
@@ -237,7 +259,17 @@ class Keeping:
         )
 
     def look(self, sight: Sight, now: float) -> list[Step]:
-        """Return what to start now."""
+        """Return what to start now. Without any connection nothing counts but to have one again."""
+        if sight.gone_since is not None:
+            self._was_gone = True
+            ways = self._ways(sight)
+            due = self._returning.look(sight.gone_since, ways, now)
+            self._deadline = self._returning.next_at(ways)
+            return [Return(way) for way in due]
+        if self._was_gone:
+            # An address may have changed with the connection: what listens is told anew.
+            self._was_gone = False
+            self._listening = Listen(tcp=False, quic=False)
         if not sight.ready or sight.state in (TransferState.COMPLETED, TransferState.FAILED):
             self._deadline = None
             return []
@@ -250,10 +282,32 @@ class Keeping:
         self._deadline = min((at for at in times if at is not None), default=None)
         return steps
 
+    def _ways(self, sight: Sight) -> tuple[Way, ...]:
+        """Return how the other side can be come back to. A sender that is dialled itself can only wait."""
+        mine = self._situation
+        ways = [Way.ROOM] if mine.room else []
+        forbidden = PathLimit.RELAY_ONLY in (mine.limit, sight.allowed)
+        if (sight.places > 0 and not forbidden) if mine.relayed else mine.side is Side.B:
+            ways.append(Way.DIRECT)
+        return tuple(ways)
+
+    def retry_at(self, sight: Sight, now: float) -> float | None:
+        """Return when the next try to come back begins, `now` where one is under way; None where there is none."""
+        ways = self._ways(sight)
+        at = self._returning.next_at(ways)
+        return at if at is not None or not ways else now
+
+    def new_tokens(self, first: int, count: int) -> None:
+        """Take note that both met at a relay again: tokens from `first` on, and none before."""
+        mine = self._situation
+        self._tokens = _Tokens(count if mine.relayed and mine.tcp else 0, first)
+
     def opened(self, step: Step, now: float) -> None:
         """Take note that the step's connection attached."""
         if isinstance(step, Dial):
             self._dials.opened(step, now)
+        elif isinstance(step, Return):
+            self._returning.ended(step.way, now)
 
     def ended(self, step: Step, now: float) -> None:
         """Take note that the step failed, or that its connection was lost."""
@@ -261,6 +315,8 @@ class Keeping:
             self._dials.ended(step, now)
         elif isinstance(step, UseToken):
             self._tokens.ended(step)
+        elif isinstance(step, Return):
+            self._returning.ended(step.way, now)
 
     def _wanted(self, sight: Sight) -> tuple[int, int, int, int]:
         """Return how many connections through the relay, direct ones there are, and wanted, and places to dial."""

@@ -46,7 +46,7 @@ from tallow_protocol.events import (
 from tallow_protocol.limits import FILE_SIZE_MAX, OFFER_ENTRIES, OFFER_PARTS, RECEIVED_RANGES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from tallow_crypto import Fingerprint
 
@@ -161,6 +161,8 @@ class ReceiverRole:
     def _look(self) -> OfferReceived:
         """Check the whole offer and make its event; a job, since there may be 262,144 entries."""
         self._sinks.check(self._entries)
+        if len(self._entries) > 1 and any(entry.is_text for entry in self._entries):
+            raise ViolationError("A text is not alone in its offer.")
         shown = tuple(
             OfferedEntry(
                 PeerText(entry.path),
@@ -188,8 +190,11 @@ class ReceiverRole:
             if not session.awaits_confirmation:
                 session.emit(job.result)
 
-    def accept(self, session: Session, now: float) -> None:
-        """Take the user's yes: check the disk, then tell the sender. After the session's end it does nothing."""
+    def accept(self, session: Session, now: float, *, chosen: Container[int] | None = None) -> None:
+        """Take the user's yes: check the disk, then tell the sender. After the session's end it does nothing.
+
+        `chosen` has the numbers of the entries that the user wants, None for all.
+        """
         if session.over:
             return
         if not self._offer_whole or self._answered or session.awaits_confirmation:
@@ -200,11 +205,13 @@ class ReceiverRole:
         if peer is None:
             raise MisuseError("no offer waits for an answer")
         del now
-        session.ask(lambda: self._begin(peer.fingerprint), lambda job, at: self._begun(session, job, at))
+        session.ask(
+            lambda: self._begin(peer.fingerprint, chosen), lambda job, at: self._begun(session, job, at)
+        )
 
-    def _begin(self, sender: Fingerprint) -> list[Have]:
+    def _begin(self, sender: Fingerprint, chosen: Container[int] | None) -> list[Have]:
         sink = self._sinks.open(sender)
-        pipeline = ReceivePipeline(self._entries, sink)
+        pipeline = ReceivePipeline(self._entries, sink, chosen)
         try:
             pipeline.begin()
         except ProtocolError:
@@ -238,8 +245,8 @@ class ReceiverRole:
             return
         self._accepted = True
         session.await_direct(now)
-        session.send(Accept(None))
-        session.emit(TransferStarted(pipeline.files, pipeline.total_bytes))
+        session.send(Accept(pipeline.ranges))
+        session.emit(TransferStarted(pipeline.files, pipeline.total))
 
     def _goes_on(self, session: Session, job: Job, now: float) -> None:
         """Tell what a From means for the user."""
@@ -262,20 +269,20 @@ class ReceiverRole:
                 session.emit(Resumed(pipeline.resumed_bytes, pipeline.total_bytes, only))
         self._after(session)
 
-    def refuse(self, session: Session, now: float, *, unattended: bool = False) -> None:
-        """Take the user's no. After the session's end it does nothing."""
+    def refuse(self, session: Session, now: float, *, unattended: bool = False, looked: bool = False) -> None:
+        """Take the user's no; `looked` where a look was all that was wanted. After the session's end it does nothing."""
         if session.over:
             return
         if not self._offer_whole or self._answered:
             raise MisuseError("no offer waits for an answer")
-        self._refuse(session, RefusedError("the offer was refused"), now, unattended=unattended)
+        code = CloseCode.LOOKED if looked else CloseCode.UNATTENDED if unattended else CloseCode.REFUSED
+        self._refuse(session, RefusedError("the offer was refused"), now, code=code)
 
     def _refuse(
-        self, session: Session, error: ProtocolError, now: float, *, unattended: bool = False
+        self, session: Session, error: ProtocolError, now: float, *, code: CloseCode | None = None
     ) -> None:
         self._answered = True
-        code = CloseCode.UNATTENDED if unattended else CloseCode.of(error)
-        session.send(Refuse(code))
+        session.send(Refuse(code or CloseCode.of(error)))
         session.fail(error, now, notify=False)
 
     # -- data ----------------------------------------------------------------------------------------------
@@ -322,7 +329,7 @@ class ReceiverRole:
         if pipeline is None or session.machine.state.terminal:
             return  # what comes after the end was known before it: jobs of several threads are told in batches
         session.emit(
-            TransferProgress(pipeline.stored_bytes, pipeline.total_bytes, pipeline.files_done, pipeline.files)
+            TransferProgress(pipeline.stored_bytes, pipeline.total, pipeline.files_done, pipeline.files)
         )
         self._finish_if_complete(session)
 

@@ -21,11 +21,13 @@ from tallow_protocol.core.chunking import chunk_count, packed_root
 from tallow_protocol.core.compression import Decompressor
 from tallow_protocol.core.messages import EntryKind, Have
 from tallow_protocol.core.records import ChunkHeader, PackHeader, iter_pack
+from tallow_protocol.core.selection import accepted_ranges, expanded
+from tallow_protocol.core.streams import STREAM_ROOT_SIZE
 from tallow_protocol.errors import IntegrityError, ProtocolError, ViolationError
 from tallow_protocol.limits import FILE_SIZE_MAX, PACK_RAW_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from tallow_protocol.core.messages import Entry, FileDone, From
 
@@ -84,8 +86,18 @@ class StagedPlace(Protocol):
 class Sink(Protocol):
     """The gate to the disk, as this pipeline uses it; paths are the offer's own."""
 
-    def begin_offer(self, entries: Sequence[Entry]) -> None:
-        """Check every name, then that nothing of them exists; raises BadNameError, ConflictError."""
+    @property
+    def left_out(self) -> frozenset[int]:
+        """Numbers of the entries that are not written, after `begin_offer`: not chosen, or left as they stand."""
+
+    def begin_offer(self, entries: Sequence[Entry], chosen: Container[int] | None = None) -> None:
+        """Check every name, then what stands there of the `chosen` entries; raises BadNameError, ConflictError.
+
+        What is left out may be given to the other methods all the same: nothing comes of it.
+        """
+
+    def check_space(self, size_bytes: int) -> None:
+        """Raise NoSpaceError where so many bytes have no room."""
 
     def make_folder(self, path: str) -> None:
         """Create a folder, private to us until `finish_folders`."""
@@ -97,9 +109,12 @@ class Sink(Protocol):
         """Return what stands of a file already; asked once for each file, after `begin_offer`."""
 
     def begin_file(
-        self, path: str, size_bytes: int, chunk_size: int, *, resume: Existing | None = None
+        self, path: str, size_bytes: int | None, chunk_size: int, *, resume: Existing | None = None
     ) -> StagedPlace:
-        """Open a file for receiving: anew, or after the chunks of `resume`, which `have` gave for it."""
+        """Open a file for receiving: anew, or after the chunks of `resume`, which `have` gave for it.
+
+        A size of None is a stream's, whose end is not known; it is never resumed.
+        """
 
     def write_small(self, path: str, data: memoryview, mode: int, mtime_ns: int) -> None:
         """Write a whole small file and give it its final name."""
@@ -132,6 +147,9 @@ class _Arriving:
     count: int
     place: StagedPlace
     root: FileRoot
+    known: bool = True
+    """Whether `size` and `count` are: those of a stream are the highest possible until its last chunk came."""
+
     hashed: int = 0
     early: dict[int, bytes] = field(default_factory=dict)
     done: FileDone | None = None
@@ -143,13 +161,18 @@ class _Arriving:
 class ReceivePipeline:
     """Takes records and FileDone messages of one accepted offer, in any order, any of them repeatedly."""
 
-    def __init__(self, entries: Sequence[Entry], sink: Sink) -> None:
+    def __init__(self, entries: Sequence[Entry], sink: Sink, chosen: Container[int] | None = None) -> None:
+        """`chosen` has the numbers of the entries that the user wants, None for all."""
         self._entries = entries
+        self._chosen = chosen
+        self._accepted: frozenset[int] | None = None
+        self.ranges: tuple[tuple[int, int], ...] | None = None
         self._sink = sink
         self._decompressor = Decompressor()
         self._arriving: dict[int, _Arriving] = {}
         self._early_done: dict[int, FileDone] = {}
         self.roots: dict[int, bytes] = {}
+        self._streams = sum(entry.is_stream for entry in entries)
         self.files = sum(entry.kind is EntryKind.FILE for entry in entries)
         self.total_bytes = sum(entry.size or 0 for entry in entries)
         self.stored_bytes = 0
@@ -159,6 +182,11 @@ class ReceivePipeline:
         self._synced_at: float | None = None
         self._unsynced_bytes = 0
         self._syncing = False
+
+    @property
+    def total(self) -> int | None:
+        """Return the bytes of all files, None while the end of a stream is not known."""
+        return None if self._streams else self.total_bytes
 
     @property
     def files_done(self) -> int:
@@ -171,16 +199,33 @@ class ReceivePipeline:
         return len(self.roots) == self.files
 
     def begin(self) -> None:
-        """Check names and conflicts of the whole offer, then create its folders. Nothing is written before."""
-        self._sink.begin_offer(self._entries)
-        for entry in self._entries:
-            if entry.kind is EntryKind.FOLDER:
-                self._sink.make_folder(entry.path)
+        """Check names, conflicts and space for the whole offer, then create its folders. Nothing is written before."""
+        self._sink.begin_offer(self._entries, self._chosen)
+        self._choose(self._sink.left_out)
+        there = 0
         for number, entry in enumerate(self._entries):
-            if entry.kind is EntryKind.FILE and entry.size:
+            if entry.kind is EntryKind.FILE and entry.size and number not in self._sink.left_out:
                 existing = self._sink.have(number, entry)
                 if existing is not None:
                     self._asked[number] = existing
+                    there += min(existing.count * existing.chunk_size, entry.size)
+        self._sink.check_space(self.total_bytes - there)
+        for entry in self._entries:
+            if entry.kind is EntryKind.FOLDER:
+                self._sink.make_folder(entry.path)
+
+    def _choose(self, left_out: frozenset[int]) -> None:
+        """Count what will be sent, and nothing else."""
+        if not left_out:
+            return
+        self.ranges = accepted_ranges(self._entries, left_out)
+        self._accepted = expanded(self.ranges, len(self._entries))
+        if self._accepted is not None:
+            files = [self._entries[number] for number in self._accepted]
+            files = [entry for entry in files if entry.kind is EntryKind.FILE]
+            self.files = len(files)
+            self._streams = sum(entry.is_stream for entry in files)
+            self.total_bytes = sum(entry.size or 0 for entry in files)
 
     # -- what stands already -------------------------------------------------------------------------------
 
@@ -271,6 +316,8 @@ class ReceivePipeline:
         if header.file in self.roots:
             return Stored(acknowledge, 0)
         arriving = self._arriving.get(header.file) or self._begin(header, entry)
+        if header.last and not arriving.known:
+            self._learn_end(header, arriving)
         self._check_place(header, arriving)
         if header.index < arriving.hashed or header.index in arriving.early:
             return Stored(acknowledge, 0)
@@ -301,12 +348,9 @@ class ReceivePipeline:
     def _begin(self, header: ChunkHeader, entry: Entry) -> _Arriving:
         chunk_size = 1 << header.log2_chunk_size
         size = entry.size
-        if size is None or size > FILE_SIZE_MAX:
-            raise ViolationError
         if len(self._arriving) >= OPEN_FILES:
             raise ViolationError("The peer sends too many files at the same time.")
-        count = chunk_count(size, chunk_size)
-        if header.index >= count:
+        if size is not None and header.index >= chunk_count(size, chunk_size):
             raise ViolationError
         existing = self._resumed.get(header.file)
         if existing is not None and existing.chunk_size != chunk_size:
@@ -316,8 +360,11 @@ class ReceivePipeline:
         arriving.done = self._early_done.pop(header.file, None)
         return arriving
 
-    def _open(self, entry: Entry, size: int, chunk_size: int, existing: Existing | None) -> _Arriving:
+    def _open(self, entry: Entry, size: int | None, chunk_size: int, existing: Existing | None) -> _Arriving:
         place = self._sink.begin_file(entry.path, size, chunk_size, resume=existing)
+        if size is None:
+            most, root = FILE_SIZE_MAX, FileRoot(STREAM_ROOT_SIZE, chunk_size)
+            return _Arriving(entry, most, chunk_size, most // chunk_size, place, root, known=False)
         arriving = _Arriving(
             entry, size, chunk_size, chunk_count(size, chunk_size), place, FileRoot(size, chunk_size)
         )
@@ -325,6 +372,24 @@ class ReceivePipeline:
             arriving.root.update_all(existing.digests)
             arriving.hashed = arriving.synced = existing.count
         return arriving
+
+    def _learn_end(self, header: ChunkHeader, arriving: _Arriving) -> None:
+        """Take the size of a stream from its last chunk."""
+        beyond = max(arriving.early, default=-1)
+        if (
+            not 0 < header.raw_length <= arriving.chunk_size
+            or max(beyond, arriving.hashed - 1) >= header.index
+        ):
+            raise ViolationError("The peer ended a stream before what it had sent of it.")
+        arriving.size = header.index * arriving.chunk_size + header.raw_length
+        if arriving.size + self.total_bytes > FILE_SIZE_MAX:
+            raise ViolationError("The files of the offer have more bytes together than any disk.")
+        arriving.count, arriving.known = header.index + 1, True
+        self._end_stream(arriving.size)
+
+    def _end_stream(self, size: int) -> None:
+        self.total_bytes += size
+        self._streams -= 1
 
     @staticmethod
     def _check_place(header: ChunkHeader, arriving: _Arriving) -> None:
@@ -341,7 +406,7 @@ class ReceivePipeline:
     def file_done(self, message: FileDone) -> None:
         """Take the sender's word on a file; once all its chunks are here too, it gets its final name."""
         entry = self._file(message.file)
-        if message.size != entry.size:
+        if message.size != entry.size and not entry.is_stream:
             raise IntegrityError
         if message.file in self.roots:
             if not equal(self.roots[message.file], message.root):
@@ -352,7 +417,11 @@ class ReceivePipeline:
             arriving.done = message
             self._release(message.file, arriving)
             return
-        if message.size == 0:  # a sender packs empty files, but one that does not is understood
+        if (
+            message.size == 0
+        ):  # an empty stream; a sender packs empty files, but one that does not is understood
+            if entry.is_stream:
+                self._end_stream(0)
             self._place_empty(message, entry)
             return
         existing = self._resumed.get(message.file)
@@ -371,7 +440,7 @@ class ReceivePipeline:
         root = packed_root(memoryview(b""))
         if not equal(message.root, root):
             raise IntegrityError
-        self._sink.write_small(entry.path, memoryview(b""), entry.mode, entry.mtime_ns)
+        self._sink.write_small(entry.path, memoryview(b""), entry.permissions, entry.mtime_ns)
         self.roots[message.file] = root
 
     def _release(self, file: int, arriving: _Arriving) -> None:
@@ -379,9 +448,9 @@ class ReceivePipeline:
         if done is None or arriving.hashed < arriving.count:
             return
         root = arriving.root.digest()
-        if done.count != arriving.count or not equal(done.root, root):
+        if (done.count, done.size) != (arriving.count, arriving.size) or not equal(done.root, root):
             raise IntegrityError
-        arriving.place.commit(arriving.entry.mode, arriving.entry.mtime_ns)
+        arriving.place.commit(arriving.entry.permissions, arriving.entry.mtime_ns)
         del self._arriving[file]
         self.roots[file] = root
 
@@ -406,7 +475,7 @@ class ReceivePipeline:
                 continue
             if not equal(packed_root(data), root):
                 raise IntegrityError
-            write_small(entry.path, data, entry.mode, entry.mtime_ns)
+            write_small(entry.path, data, entry.permissions, entry.mtime_ns)
             roots[file] = root
             new_bytes += len(data)
         self.stored_bytes += new_bytes
@@ -435,6 +504,8 @@ class ReceivePipeline:
     def _file(self, number: int) -> Entry:
         if number >= len(self._entries) or self._entries[number].kind is not EntryKind.FILE:
             raise ViolationError("The peer sent a file that it did not offer.")
+        if self._accepted is not None and number not in self._accepted:
+            raise ViolationError("The peer sent a file that was not accepted.")
         if number in self._asked:
             raise ViolationError("The peer sent a file before it said where that goes on.")
         return self._entries[number]

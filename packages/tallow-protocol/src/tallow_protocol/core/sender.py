@@ -75,7 +75,10 @@ class SenderRole:
         self._entries = entries
         self._pipeline = pipeline
         self._identity = identity
-        self._offer_bytes = sum(entry.size or 0 for entry in entries)
+        # A stream may become long: what is worth it for large files is worth it for streams.
+        self._offer_bytes = sum(
+            STREAM_GUESS_BYTES if entry.is_stream else entry.size or 0 for entry in entries
+        )
         self._manifest = FileManifest()
         self._offered = False
         self._authenticated = False
@@ -151,7 +154,7 @@ class SenderRole:
                 self._pipeline.accept(message.ranges)
                 session.machine.to(TransferState.TRANSFERRING)
                 session.await_direct(now)
-                session.emit(TransferStarted(self._pipeline.files, self._pipeline.total_bytes))
+                session.emit(TransferStarted(self._pipeline.files, self._total))
                 self._tell_resumed(session)
                 self._advance(session)
             case Refuse() if self._offered and self._accepted_at is None:
@@ -270,9 +273,11 @@ class SenderRole:
 
     def _progress(self) -> TransferProgress:
         pipeline = self._pipeline
-        return TransferProgress(
-            pipeline.acknowledged_bytes, pipeline.total_bytes, pipeline.files_done, pipeline.files
-        )
+        return TransferProgress(pipeline.acknowledged_bytes, self._total, pipeline.files_done, pipeline.files)
+
+    @property
+    def _total(self) -> int | None:
+        return None if self._pipeline.streaming else self._pipeline.total_bytes
 
     def _advance(self, session: Session) -> None:
         """Give the session what the receiver is owed: FileDone for whole files, the manifest after the last."""

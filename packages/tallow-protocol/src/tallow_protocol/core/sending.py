@@ -422,6 +422,8 @@ class SendPipeline:
             return
         (plan.digest,) = filled.digests
         progress = self._progress.get(plan.file)
+        if progress is not None and progress.stream is not None and self._arrived(plan, progress):
+            progress.stream.release(plan.index)
         if progress is None or plan.index < progress.hashed or plan.index in progress.early:
             return
         progress.early[plan.index] = plan.digest
@@ -435,6 +437,11 @@ class SendPipeline:
                     self._learned.append(piece)
         if progress.hashed == progress.count:
             self._hashed(plan.file, progress)
+
+    def _arrived(self, plan: ChunkPlan, progress: _Progress) -> bool:
+        """Return whether a chunk that was just read has been acknowledged meanwhile: an earlier sending had arrived."""
+        key = plan.file, plan.index
+        return plan.index < progress.planned and key not in self._flying and key not in self._returned
 
     def _hashed(self, file: int, progress: _Progress) -> None:
         root = progress.root.digest()
@@ -473,8 +480,10 @@ class SendPipeline:
                     continue
                 self.acknowledged_bytes += plan.length
                 progress.acknowledged += 1
-                if progress.stream is not None:
-                    progress.stream.release(index)
+                if progress.stream is not None and plan.sending is not None and plan.sending.made_bytes:
+                    progress.stream.release(
+                        index
+                    )  # else a thread has yet to read it, for nothing: `filled` does it
                 self._settle(plan, newest, arrived)
             self._end_of(file, progress)
         for link, size_bytes in arrived.items():

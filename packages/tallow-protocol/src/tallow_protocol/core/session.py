@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from tallow_crypto import IdentityKeyPair, IdentityPublicKey
 
     from tallow_protocol.core.keyschedule import SessionKeys
+    from tallow_protocol.core.pacing import Pacer
     from tallow_protocol.core.records import Header
     from tallow_protocol.core.role import Role
     from tallow_protocol.core.sending import Filled, Plan
@@ -103,11 +104,12 @@ class Session:
         epoch_shift: int = 14,
         paths: PathLimit = PathLimit.ANY,
         rejoin_s: float = 0.0,
+        pacer: Pacer | None = None,
     ) -> None:
         """`sas_nonce` is the 32 bytes that A's Hello committed to, `sas_commitment` those 32 that B got there.
 
         `machine` is the transfer's, which outlives an attempt whose session never began. `rejoin_s` is how long a
-        session without a connection waits for a new one; 0 ends it at once.
+        session without a connection waits for a new one; 0 ends it at once. `pacer` bounds the rate of file data.
         """
         if (sas_nonce is None) is (side is Side.A) or (sas_commitment is None) is (side is Side.B):
             raise MisuseError("the sender gives the nonce behind its commitment, the receiver the commitment")
@@ -137,6 +139,7 @@ class Session:
         self._ended = False
         self._ticked_at = now
         self._absence = Absence(rejoin_s)
+        self._pacer = pacer
         self.paths_limit = paths
         self.peer_paths: Paths | None = None
         self.allowed = paths
@@ -566,9 +569,14 @@ class Session:
         """Return what bulk to read for `link` next, or None."""
         if link.lost or self.error is not None or link not in self.carriers:
             return None
+        pacer = self._pacer
+        if pacer is not None and not pacer.allows(now):
+            return None
         plan = self.role.plan(link, now)
         if plan is not None:
             self._show_path(link)
+            if pacer is not None:
+                pacer.spend(plan.frame_bytes)
         return plan
 
     def fill_job(self, plan: Plan, buffer: memoryview) -> Job:
@@ -576,9 +584,13 @@ class Session:
 
         def filled(job: Job, now: float) -> None:
             if job.error is not None:
-                self.fail(job.error, now)
-            else:
-                self.role.filled(self, job.result, now)
+                # Of a record that is not needed any more, what it was made of may be gone.
+                if plan.sending is None or not plan.sending.settled:
+                    self.fail(job.error, now)
+                return
+            if self._pacer is not None:  # what was compressed leaves room for more
+                self._pacer.spend(job.result.frame_bytes - plan.frame_bytes)
+            self.role.filled(self, job.result, now)
 
         return self.job(lambda: self.role.fill(plan, buffer), filled)
 
@@ -691,7 +703,8 @@ class Session:
     @property
     def mark(self) -> object:
         """Return a value that changes when `next_deadline` may have come nearer."""
-        return self._links.revision, self._direct_by
+        paced = None if self._pacer is None else self._pacer.next_deadline()
+        return self._links.revision, self._direct_by, paced
 
     def next_deadline(self) -> float | None:
         """Return when `tick` has something to do, None for never."""
@@ -707,6 +720,9 @@ class Session:
             oldest = self.role.oldest_sent_at(link)
             if oldest is not None:
                 times.append(oldest + SILENCE_S)
+        paced = None if self._pacer is None else self._pacer.next_deadline()
+        if paced is not None and paced > self._ticked_at:
+            times.append(paced)
         if self.gone and self._ends_at is None and self._absence.ends_at is not None:
             times.append(self._absence.ends_at)
         elif self._direct_by is not None and self.allowed is PathLimit.DIRECT_ONLY and self.error is None:

@@ -49,7 +49,7 @@ from tallow_protocol.disk.leftovers import (
 )
 from tallow_protocol.disk.root import OutputRoot, translated, write_all
 from tallow_protocol.errors import IntegrityError, MisuseError, NotWritableError, ProtocolError
-from tallow_protocol.limits import CHUNK_LOG2_MIN
+from tallow_protocol.limits import CHUNK_LOG2_MIN, FILE_SIZE_MAX
 
 __all__ = ["PartialFile", "PartialFolder"]
 
@@ -79,6 +79,7 @@ class PartialFile:
         journal: int = -1,
         count: int = 0,
         resumable: bool = True,
+        stream: bool = False,
     ) -> None:
         self._folder = folder
         self._calls = folder.root.calls
@@ -89,6 +90,7 @@ class PartialFile:
         self._encoded = header.encode()
         self._components: tuple[str, ...] = ()
         self._resumable = resumable
+        self._stream = stream
         self._guard = threading.Lock()
         # Under the guard:
         self._count = count
@@ -164,7 +166,7 @@ class PartialFile:
         """
         root = self._folder.root
         try:
-            if self._calls.fstat(self._data).st_size != self._header.size:
+            if not self._stream and self._calls.fstat(self._data).st_size != self._header.size:
                 raise IntegrityError(
                     f"{names.quoted('/'.join(self._components))} is shorter than was promised"
                 )
@@ -304,20 +306,22 @@ class PartialFolder:
         return digests[: count * DIGEST_BYTES]
 
     def begin(
-        self, path: str, size: int, chunk_size: int, components: tuple[str, ...], *, resumes: bool
+        self, path: str, size: int | None, chunk_size: int, components: tuple[str, ...], *, resumes: bool
     ) -> PartialFile:
         """Return the partial file of `path`, to be placed at `components`: what `find` found, or a new one.
 
+        A size of None is a stream's: it takes what comes, and is never resumed.
         Raises ConflictError, NameRefusedError, NoSpaceError, NotWritableError.
         """
         self.root.claim(components)
-        header = JournalHeader(self._sender, path, size, chunk_size)
+        header = JournalHeader(self._sender, path, FILE_SIZE_MAX if size is None else size, chunk_size)
         partial = self._found.pop(path, None)
         try:
             if partial is None:
                 if resumes:
                     raise MisuseError("a file goes on that was not found")
-                partial = self._new(partial_name(self._sender, path, size), header)
+                name = partial_name(self._sender, path, header.size)
+                partial = self._new(name, header, stream=size is None)
                 self._open.add(partial)
             elif not resumes:
                 partial.restart(header)
@@ -326,16 +330,22 @@ class PartialFolder:
         partial.aim(components)
         return partial
 
-    def _new(self, name: str, header: JournalHeader) -> PartialFile:
+    def _new(self, name: str, header: JournalHeader, *, stream: bool) -> PartialFile:
         for _ in range(3):  # the folder may go away between two calls, with the last file of another transfer
             if self._handle < 0:
                 self._make()
             try:
-                return self._new_here(name, header)
+                return self._new_stream(name, header) if stream else self._new_here(name, header)
             except FileNotFoundError:
                 self._calls.close(self._handle)
                 self._handle = -1
         raise NotWritableError(f"the folder {PARTIALS_NAME} in the output directory goes away all the time")
+
+    def _new_stream(self, name: str, header: JournalHeader) -> PartialFile:
+        name = f"{name}-{secrets.token_hex(4)}"
+        data = self._calls.open(f"{name}.data", _NEW_FILE, 0o600, dir_fd=self._handle)
+        self._calls.lock(data)
+        return PartialFile(self, name, data, header, resumable=False, stream=True)
 
     def _new_here(self, name: str, header: JournalHeader) -> PartialFile:
         try:

@@ -18,7 +18,7 @@ import errno
 import os
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -187,6 +187,27 @@ class OutputRoot:
             raise NotWritableError(f"cannot write into {names.quoted(str(path))}: {reason}") from error
         return cls(path, descriptor, calls, on_conflict)
 
+    @classmethod
+    @contextlib.contextmanager
+    def existing_only(
+        cls, directory: str | os.PathLike[str], *, calls: SystemCalls = SYSTEM
+    ) -> Iterator["OutputRoot | None"]:
+        """Give the gate to a directory that is there, for looking only; None where it is missing.
+
+        Raises NotWritableError.
+        """
+        path = Path(directory)
+        try:
+            descriptor = calls.open(str(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            yield None
+            return
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise NotWritableError(f"cannot look into {names.quoted(str(path))}: {reason}") from error
+        with cls(path, descriptor, calls) as root:
+            yield root
+
     @property
     def directory(self) -> Path:
         """The output directory, as given."""
@@ -199,13 +220,16 @@ class OutputRoot:
             raise MisuseError("this output directory was closed already")
         return self._descriptor
 
-    def free_bytes(self) -> int:
-        """Return how many bytes this user may still write to the file system. Raises NotWritableError."""
+    def free_bytes(self) -> int | None:
+        """Return how many bytes this user may still write to the file system, None where it does not count (ramfs).
+
+        Raises NotWritableError.
+        """
         try:
             status = self.calls.fstatvfs(self._descriptor)
         except OSError as error:
             raise translated(error, ()) from error
-        return status.f_bavail * status.f_frsize
+        return status.f_bavail * status.f_frsize if status.f_blocks else None
 
     def conflicts(self, entries: Iterable[names.NamedEntry]) -> tuple[str, ...]:
         """Return the top-level names of the offer that exist in the output directory, sorted; writes nothing.

@@ -1,0 +1,176 @@
+"""Transfers whose connections are cut, or whose relay dies, go on by themselves: real processes, real sockets."""
+
+import signal
+import socket
+import time
+
+import pytest
+
+from tests.e2e.kit import RELAY, assert_same, local, needs_programs, stage, write_random
+from tests.protocol.paths.middle import Middle
+
+__all__ = ["stage"]
+
+pytestmark = [needs_programs, pytest.mark.timeout(180)]
+
+MIB = 1 << 20
+RATE = 12 * MIB
+END_S = 20
+
+
+@pytest.fixture
+def between():
+    made = []
+
+    def make(target, **settings):
+        made.append(Middle(target, **settings))
+        return made[-1]
+
+    yield make
+    for middle in made:
+        middle.close()
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    write_random(folder / "big", 24)
+    return folder
+
+
+class Cuts:
+    """Ends every connection that passes, once so many more bytes have, `times` times."""
+
+    def __init__(self, every, times):
+        self.every, self.times = every, times
+        self.moved = self.cut_at = 0
+        self.next_at = every
+
+    def __call__(self, passage, way, offset, data):
+        if passage.number < self.cut_at:
+            return None
+        self.moved += len(data)
+        if self.times and self.moved >= self.next_at:
+            self.times -= 1
+            self.next_at += self.every
+            self.cut_at = 1 << 30
+            self.cut_at = len(self.middle.passages)
+            return None
+        return data
+
+
+def names(process):
+    return [event["event"] for event in process.events]
+
+
+def count(process, name):
+    return names(process).count(name)
+
+
+def finish(sender, receiver, tmp_path):
+    codes = receiver.end(END_S), sender.end(END_S)
+    assert codes == (0, 0), (receiver.errors, sender.errors, receiver.raw[-6:], sender.raw[-6:])
+    assert_same(tmp_path / "source", tmp_path / "out")
+    for process in (sender, receiver):
+        assert "wrong_code" not in names(process)
+        done = [event for event in process.events if event["event"] == "done"]
+        assert [event["bytes"] for event in done] == [24 * MIB]
+
+
+def moving(process, mib):
+    """Wait until so much has arrived."""
+    end = time.monotonic() + END_S
+    while (event := process.next(end)) is not None:
+        if event["event"] == "progress" and event["bytes"] >= mib * MIB:
+            return
+    raise AssertionError((process.raw[-3:], process.errors))
+
+
+def test_a_direct_transfer_whose_connections_are_cut_four_times_arrives_whole(
+    stage, between, source, tmp_path
+):
+    cuts = Cuts(5 * MIB, 4)
+    sender = stage.send(source / "big", transport="tcp")
+    code = sender.wait_for("code")
+    host, _, port = local(code).rpartition(":")
+    cuts.middle = between((host, int(port)), rate_bytes_s=RATE, tamper=cuts)
+    receiver = stage.receive(
+        code["code"], tmp_path / "out", peer=f"127.0.0.1:{cuts.middle.port}", transport="tcp"
+    )
+    finish(sender, receiver, tmp_path)
+    assert cuts.times == 0
+    for process in (sender, receiver):
+        assert count(process, "rejoined") == 4
+        assert count(process, "rejoining") >= 4
+    waits = [event["retry_in_s"] for event in sender.events if event["event"] == "rejoining"]
+    assert set(waits) == {None}, waits  # who listens can only wait
+
+
+def test_a_relayed_transfer_whose_connections_are_cut_four_times_arrives_whole(
+    stage, between, source, tmp_path
+):
+    cuts = Cuts(10 * MIB, 4)  # each byte passes twice
+    relay = stage.relay()
+    host, _, port = relay.address.partition("#")[0].rpartition(":")
+    cuts.middle = between((host, int(port)), rate_bytes_s=2 * RATE, tamper=cuts)
+    relay.address = f"127.0.0.1:{cuts.middle.port}#{relay.address.partition('#')[2]}"
+    sender = stage.send(source / "big", "--relay-only", relay=relay, transport="tcp")
+    code = sender.wait_for("code")
+    receiver = stage.receive(code["code"], tmp_path / "out", "--relay-only", relay=relay, transport="tcp")
+    finish(sender, receiver, tmp_path)
+    assert cuts.times == 0
+    for process in (sender, receiver):
+        assert count(process, "rejoined") == 4
+
+
+@pytest.mark.parametrize("transport", ["tcp", "quic"])
+def test_a_relay_that_is_killed_and_started_again_brings_both_sides_back(stage, source, tmp_path, transport):
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+    settings = tmp_path / "relay.toml"
+    settings.write_text(f"room_bytes_per_s = {4 * MIB}\n")
+    serve = [
+        *(RELAY, "serve", "--listen", f"127.0.0.1:{port}", "--json"),
+        *("--state", tmp_path / "relay", "--config", settings),
+    ]
+    relay = stage.start(serve)
+    line = relay.wait_for("listening")
+    relay.address = f"{line['listen']}#{line['fingerprint']}"
+    sender = stage.send(source / "big", "--relay-only", relay=relay, transport=transport)
+    code = sender.wait_for("code")
+    receiver = stage.receive(code["code"], tmp_path / "out", "--relay-only", relay=relay, transport=transport)
+    moving(receiver, 6)
+    relay.child.send_signal(signal.SIGKILL)
+    relay.child.wait(10)
+    receiver.wait_for("rejoining", retry_in_s=0)
+    stage.start(serve).wait_for("listening")
+    finish(sender, receiver, tmp_path)
+    for process in (sender, receiver):
+        assert count(process, "rejoined") == 1
+
+
+def test_a_relay_that_is_gone_for_good_is_followed_by_the_next(stage, source, tmp_path):
+    relays = [stage.relay(), stage.relay()]
+    where = [word for relay in relays for word in ("--relay", relay.address)]
+    sender = stage.send(source / "big", *where, "--relay-only", "--transport", "tcp")
+    code = sender.wait_for("code")
+    receiver = stage.receive(code["code"], tmp_path / "out", *where, "--relay-only", "--transport", "tcp")
+    receiver.wait_for("path")
+    relays[0].child.send_signal(signal.SIGKILL)
+    finish(sender, receiver, tmp_path)
+
+
+def test_a_peer_that_is_killed_is_waited_for_as_long_as_was_said(stage, between, source, tmp_path):
+    sender = stage.send(source / "big", "--rejoin", "3s", transport="tcp")
+    code = sender.wait_for("code")
+    host, _, port = local(code).rpartition(":")
+    middle = between((host, int(port)), rate_bytes_s=2 * MIB)
+    receiver = stage.receive(code["code"], tmp_path / "out", peer=f"127.0.0.1:{middle.port}", transport="tcp")
+    moving(receiver, 1)
+    receiver.child.send_signal(signal.SIGKILL)
+    lost = sender.wait_for("rejoining", seconds=60)
+    assert 2.5 <= lost["left_s"] <= 3
+    assert sender.end() == 7
+    assert sender.error["error"] == "peer_left"
+    assert "could not be made again within 3 s; what arrived is kept" in sender.errors
