@@ -154,9 +154,11 @@ async def send(
     output: Output,
 ) -> None:
     """Send what was asked for; raises the typed error that ended it, StoppedError after a signal."""
-    from tallow_protocol.aio.inputs import StreamInput
+    stream = None
+    if source.stream_name is not None:  # its imports would hold up the code of everything else
+        from tallow_protocol.aio.inputs import StreamInput
 
-    stream = None if source.stream_name is None else StreamInput(0, source.stream_name)
+        stream = StreamInput(0, source.stream_name)
     sender = Sender(
         source.paths, code=code, words=words, text=source.text, stream=stream, options=wiring.options
     )

@@ -14,18 +14,9 @@ from tallow_net import InvalidAddressError, RelayAddress, RelayPin, TransportCho
 from tallow_protocol import PathLimit, Ports, TransferOptions, UnreachableError
 from tallow_protocol.aio.addresses import parse_peer
 from tallow_protocol.limits import CODE_WORDS_MAX, CODE_WORDS_MIN
-from tallow_store import (
-    Database,
-    KnownRelayStore,
-    Locations,
-    PartialPlaceStore,
-    RelayPinError,
-    SourceDigestStore,
-    StoreError,
-    load_config,
-    load_or_create_identity,
-)
-from tallow_store.locations import make_private_directory
+from tallow_store.config import load_config
+from tallow_store.errors import RelayPinError, StoreError
+from tallow_store.locations import Locations, make_private_directory
 
 from tallow_cli.errors import UsageError
 from tallow_cli.rates import bytes_per_second
@@ -34,9 +25,9 @@ from tallow_cli.times import seconds_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from tallow_crypto import Fingerprint
+    from tallow_crypto import Fingerprint, IdentityKeyPair
     from tallow_protocol.ports import SourceDigests, SourceVersion
-    from tallow_store import Config
+    from tallow_store import Config, Database, KnownRelayStore
 
 __all__ = [
     "PATHS_VARIABLE",
@@ -207,6 +198,8 @@ def wired(chosen: Settings, *, direct: bool = False) -> Iterator[Wiring]:
         if not chosen.anonymous:
             ports = Ports(partials=_Places(chosen.locations), digests=_Digests(chosen.locations))
         if relays:
+            from tallow_store import Database, KnownRelayStore
+
             database = open_things.enter_context(Database.open(chosen.locations.database_file))
             ports = replace(ports, relays=_KnownRelays(KnownRelayStore(database), relays))
         elif not chosen.anonymous:
@@ -223,7 +216,7 @@ def wired(chosen: Settings, *, direct: bool = False) -> Iterator[Wiring]:
             expire_s=chosen.expire_s,
             force_space=chosen.force,
             # Loaded while the sender waits already: SQLite and the keys take longer than the code.
-            identity=None if chosen.anonymous else partial(load_or_create_identity, chosen.locations),
+            identity=None if chosen.anonymous else partial(_identity, chosen.locations),
             ports=ports,
         )
         yield Wiring(
@@ -282,6 +275,8 @@ class _Digests:
 
     def digests(self, version: SourceVersion, chunk_size: int) -> bytes:
         """Return what the first chunks of this version of a file were hashed to."""
+        from tallow_store import SourceDigestStore
+
         found = _stored(
             self._locations, lambda database: SourceDigestStore(database).digests(version, chunk_size)
         )
@@ -289,6 +284,8 @@ class _Digests:
 
     def remember(self, pieces: Sequence[SourceDigests]) -> None:
         """Keep digests, in one transaction."""
+        from tallow_store import SourceDigestStore
+
         kept = [(piece.version, piece.chunk_size, piece.first, piece.digests) for piece in pieces]
         _stored(self._locations, lambda database: SourceDigestStore(database).remember(kept))
 
@@ -301,23 +298,35 @@ class _Places:
 
     def remember(self, peer: Fingerprint, place: str) -> None:
         """Note that partial files of a sender may lie there."""
+        from tallow_store import PartialPlaceStore
+
         sender = bytes(peer)
         _stored(self._locations, lambda database: PartialPlaceStore(database).remember(sender, place))
 
     def forget(self, peer: Fingerprint, place: str) -> None:
         """Drop that note."""
+        from tallow_store import PartialPlaceStore
+
         sender = bytes(peer)
         _stored(self._locations, lambda database: PartialPlaceStore(database).forget(sender, place))
 
 
 def _stored(locations: Locations, work: Callable[[Database], _Result]) -> _Result | None:
     """Open the database for one call, in whatever thread that comes: what fails costs a memory, never a transfer."""
+    from tallow_store import Database
+
     try:
         with Database.open(locations.database_file) as database:
             return work(database)
     except StoreError as error:
         logging.getLogger("tallow_cli").warning("the store was not used: %s", error)
         return None
+
+
+def _identity(locations: Locations) -> IdentityKeyPair:
+    from tallow_store import load_or_create_identity
+
+    return load_or_create_identity(locations)
 
 
 class _KnownRelays:

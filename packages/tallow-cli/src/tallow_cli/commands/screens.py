@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallow_cli.errors import NoTerminalError
-from tallow_cli.output.human import Screen
 from tallow_cli.output.interface import Sink
-from tallow_cli.output.jsonlines import JsonLines
 from tallow_cli.prompt import Terminal
 from tallow_cli.transfer import Person
 
@@ -50,9 +48,14 @@ def open_output(
             else "--verify needs a person who compares the digits, and --json is for programs",
             hints=("run it in a terminal without --json, or leave --verify out",),
         )
+    # Each of the two takes 4 ms to import, and a command has one.
     if json:
+        from tallow_cli.output.jsonlines import JsonLines
+
         border.output = JsonLines(Sink.stdout())
         return Screens(border.output, None)
+    from tallow_cli.output.human import Screen
+
     screen = Screen(
         stderr if stdout_is_data else Sink.stdout(),
         stderr,
