@@ -49,7 +49,7 @@ from tallow_protocol.disk.leftovers import (
 )
 from tallow_protocol.disk.root import OutputRoot, translated, write_all
 from tallow_protocol.errors import IntegrityError, MisuseError, NotWritableError, ProtocolError
-from tallow_protocol.limits import CHUNK_LOG2_MIN, FILE_SIZE_MAX
+from tallow_protocol.limits import CHUNK_LOG2_MAX, CHUNK_LOG2_MIN, FILE_SIZE_MAX
 
 __all__ = ["PartialFile", "PartialFolder"]
 
@@ -62,6 +62,9 @@ RECHECK_BYTES = 64 * 1024 * 1024
 OPEN_PARTIALS = 128
 """Partial files of one offer that are resumed, two handles each. A sender begins few files at a time, so that this many
 are left only by many interruptions; the others are sent again."""
+
+_ZEROS = bytes(1 << CHUNK_LOG2_MAX)
+"""The longest chunk, all zeros: what it begins with is a hole. Never written, so it takes 4 MiB of addresses, no memory."""
 
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -91,6 +94,8 @@ class PartialFile:
         self._components: tuple[str, ...] = ()
         self._resumable = resumable
         self._stream = stream
+        # What an earlier session left from here on is nothing; before, it may be anything that the journal does not say.
+        self._length = self._hole_from = self._calls.fstat(data).st_size
         self._guard = threading.Lock()
         # Under the guard:
         self._count = count
@@ -107,20 +112,26 @@ class PartialFile:
             self._calls.ftruncate(self._journal, 0)
             self._calls.sync_data(self._journal)
         self._calls.ftruncate(self._data, 0)
+        self._length = self._hole_from = 0
         self._header, self._encoded, self._count = header, header.encode(), 0
 
     def write_at(self, offset: int, data: Buffer) -> None:
         """Write all of `data` at `offset`. Raises NoSpaceError or NotWritableError.
 
-        What is beyond the file's size is a MisuseError: the pipeline has checked it before.
+        Zeros where nothing was written yet are left a hole, which takes no space. What is beyond the file's size is a MisuseError: the pipeline has checked it before.
         """
         view = memoryview(data)
         if self._ended or offset < 0 or offset + len(view) > self._header.size:
             raise MisuseError(f"a write beyond the {self._header.size} bytes of a file, or after its end")
+        end = offset + len(view)
         try:
-            write_all(self._calls, self._data, view, offset)
+            if offset < self._hole_from or not _ZEROS.startswith(view):
+                write_all(self._calls, self._data, view, offset)
+            elif end > self._length:
+                self._calls.ftruncate(self._data, end)
         except OSError as error:
             raise translated(error, self._components) from error
+        self._length = max(self._length, end)
 
     def sync(self, first: int, digests: bytes) -> None:
         """Make the data durable, then note the digests (32 bytes each, joined) of chunks from `first` on.

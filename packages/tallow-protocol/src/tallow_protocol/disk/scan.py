@@ -7,6 +7,7 @@ that was given by the user is followed. What cannot be sent (sockets, pipes, dev
 is left out with a warning; what should be sent and cannot be is an error before the offer.
 """
 
+import errno
 import os
 import stat
 import unicodedata
@@ -23,6 +24,11 @@ from tallow_protocol.errors import PathMissingError, SourceChangedError, Unreada
 _RENAME = ("rename it, then send again",)
 
 _EFFECTIVE_IDS = os.access in os.supports_effective_ids
+
+_SPARSE_BYTES = 256 * 1024
+"""A file up to this size is read as it is: it travels packed, and asking costs more than reading."""
+
+_ZEROS = memoryview(bytes(4 * 1024 * 1024))
 
 _SPECIAL = {
     stat.S_IFSOCK: "a socket",
@@ -112,12 +118,14 @@ def open_source(scanned: ScannedEntry) -> "SourceFile":
 class SourceFile:
     """An open file of the offer. Calls may not overlap."""
 
-    __slots__ = ("_descriptor", "_identity", "_path")
+    __slots__ = ("_data_at", "_descriptor", "_hole_at", "_identity", "_path", "_sparse")
 
     def __init__(self, path: str, identity: FileIdentity) -> None:
         self._path = path
         self._identity = identity
         self._descriptor = -1
+        self._sparse: bool | None = None
+        self._hole_at = self._data_at = 0
         # O_NONBLOCK: a pipe that was put in the file's place must not hold the thread.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         try:
@@ -145,6 +153,9 @@ class SourceFile:
         Raises SourceChangedError if the file has become shorter, UnreadableError if it cannot be read.
         """
         wanted = min(len(buffer), max(self._identity.size_bytes - offset, 0))
+        if self._in_hole(offset, offset + wanted):
+            buffer[:wanted] = _ZEROS[:wanted] if wanted <= len(_ZEROS) else bytes(wanted)
+            return wanted
         done = 0
         while done < wanted:
             try:
@@ -155,6 +166,22 @@ class SourceFile:
                 raise self._changed_error()
             done += got
         return done
+
+    def _in_hole(self, offset: int, end: int) -> bool:
+        """Return whether the file system stores nothing of a range, so that nothing need be read: all of it is zeros."""
+        if self._sparse is None:
+            self._sparse = self._identity.size_bytes > _SPARSE_BYTES and _has_holes(self._descriptor)
+        if not self._sparse:
+            return False
+        if not self._hole_at <= offset < self._data_at:
+            try:
+                self._data_at = os.lseek(self._descriptor, offset, os.SEEK_DATA)
+            except OSError as error:
+                # ENXIO: no data up to the end. Anything else: it cannot say, and is read.
+                self._sparse = error.errno == errno.ENXIO
+                self._data_at = self._identity.size_bytes if self._sparse else offset
+            self._hole_at = offset
+        return end <= self._data_at
 
     def changed(self) -> bool:
         """Whether this is no longer the version that was scanned, as far as the file system tells.
@@ -359,6 +386,17 @@ def _followed_status(given: str) -> os.stat_result:
         raise PathMissingError(f"there is no file or folder {names.quoted(given)}") from None
     except OSError as error:
         raise UnreadableError(f"cannot read {names.quoted(given)}: {error.strerror}") from error
+
+
+def _has_holes(descriptor: int) -> bool:
+    """Return whether a file takes less room than its size, and the system can say where."""
+    if not hasattr(os, "SEEK_DATA"):
+        return False
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return False
+    return status.st_blocks * 512 < status.st_size
 
 
 def _access(path: str, mode: int) -> bool:
