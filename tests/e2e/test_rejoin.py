@@ -15,7 +15,7 @@ pytestmark = [needs_programs, pytest.mark.timeout(180)]
 
 MIB = 1 << 20
 RATE = 12 * MIB
-END_S = 20
+END_S = 90
 
 
 @pytest.fixture
@@ -124,7 +124,8 @@ def test_a_relayed_transfer_whose_connections_are_cut_four_times_arrives_whole(
         assert count(process, "rejoined") == 4
 
 
-@pytest.mark.parametrize("transport", ["tcp", "quic"])
+# Over QUIC nobody tells a side whose relay came back that its connection is unknown there: 45 s of silence do.
+@pytest.mark.parametrize("transport", ["tcp", pytest.param("quic", marks=pytest.mark.slow)])
 def test_a_relay_that_is_killed_and_started_again_brings_both_sides_back(stage, source, tmp_path, transport):
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
@@ -171,6 +172,6 @@ def test_a_peer_that_is_killed_is_waited_for_as_long_as_was_said(stage, between,
     receiver.child.send_signal(signal.SIGKILL)
     lost = sender.wait_for("rejoining", seconds=60)
     assert 2.5 <= lost["left_s"] <= 3
-    assert sender.end() == 7
+    assert sender.end() == 10
     assert sender.error["error"] == "peer_left"
     assert "could not be made again within 3 s; what arrived is kept" in sender.errors
