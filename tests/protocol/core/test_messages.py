@@ -266,9 +266,13 @@ def test_an_unknown_close_code_reads_as_internal():
         ({"size": limits.FILE_SIZE_MAX + 1}, False),
         ({"size": 0}, True),
         ({"size": -1}, False),
-        ({"size": None}, False),
+        ({"size": None}, True),
         ({"mode": 0o777}, True),
-        ({"mode": 0o1000}, False),
+        ({"mode": 0o2000}, False),
+        ({"mode": 0o1644, "size": limits.TEXT_BYTES}, True),
+        ({"mode": 0o1644, "size": limits.TEXT_BYTES + 1}, False),
+        ({"mode": 0o1644, "size": None}, False),
+        ({"kind": 1, "size": None, "mode": 0o1755}, False),
         ({"mode": -1}, False),
         ({"mtime_ns": limits.MTIME_NS_MAX}, True),
         ({"mtime_ns": limits.MTIME_NS_MAX + 1}, False),
@@ -572,6 +576,6 @@ def test_every_close_code_has_an_error_for_the_side_that_is_told():
         error = code.error()
         assert isinstance(error, ProtocolError)
         assert str(error)
-        if code != CloseCode.UNATTENDED:
+        if code not in {CloseCode.UNATTENDED, CloseCode.LOOKED}:
             assert CloseCode.of(error) is code
     assert isinstance(CloseCode.INTEGRITY.error(), IntegrityError)

@@ -163,6 +163,7 @@ def test_codes_of_errors_are_the_documented_ones():
         "no_such_code",
         "not_verified",
         "not_writable",
+        "output_closed",
         "path_missing",
         "peer_left",
         "peer_unreachable",

@@ -17,6 +17,7 @@
     |-- CancelledByUserError         interrupted         this side stopped it
     |-- RefusedError                 refused
     |-- ConflictError                conflict
+    |-- OutputClosedError            output_closed       who read the received stream has gone
     |-- NoSpaceError                 no_space
     |-- FileError                    file
     |   |-- PathMissingError         path_missing
@@ -70,6 +71,7 @@ __all__ = [
     "NoSuchCodeError",
     "NotVerifiedError",
     "NotWritableError",
+    "OutputClosedError",
     "PathMissingError",
     "PeerCancelledError",
     "PeerLeftError",
@@ -274,6 +276,7 @@ class OutputClosedError(ProtocolError):
 
     code = "output_closed"
     default_sentence = "whoever read the standard output has gone"
+    default_hints = ("receive it again, with a reader that stays until the end",)
 
 
 class NoSpaceError(ProtocolError):
