@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from tallow_protocol.core.pacing import Pacer
     from tallow_protocol.core.receiver import ReceiverRole
     from tallow_protocol.core.session import Session
+    from tallow_protocol.disk.ignore import ScanOptions
     from tallow_protocol.disk.output import OutputFolder
     from tallow_protocol.disk.scan import Scan
     from tallow_protocol.events import Event
@@ -128,6 +129,12 @@ class TransferOptions:
 
     force_space: bool = False
     """Whether a receiver begins where the disk seems too small."""
+
+    exclude: tuple[str, ...] = ()
+    """Patterns, as in a `.gitignore`, of what a sender leaves out of folders. `.tallowignore` files in them count too."""
+
+    gitignore: bool = False
+    """Whether `.gitignore` files count as well."""
 
     rejoin_s: float = 600.0
     """How long a transfer whose last connection was lost tries to come back before it fails; 0 is not at all."""
@@ -377,7 +384,7 @@ class Sender(_Transfer):
         if isinstance(self._code, str):
             self._code = Code.parse(self._code)
         if self._paths:
-            check(self._paths)
+            check(self._paths, self._scan_options())
         else:
             self._take_input()
 
@@ -406,13 +413,18 @@ class Sender(_Transfer):
                 self._session.fail(error, time.monotonic())
             self._poke()
 
+    def _scan_options(self) -> ScanOptions:
+        from tallow_protocol.disk.ignore import ScanOptions
+
+        return ScanOptions(self._options.exclude, self._options.gitignore)
+
     def _scan(self) -> Scan:
         from tallow_protocol.aio.inputs import text_scan
         from tallow_protocol.disk.scan import scan
 
         if self._reader is not None:
             return self._reader.scan()
-        return scan(self._paths) if self._text is None else text_scan(self._text)[0]
+        return scan(self._paths, self._scan_options()) if self._text is None else text_scan(self._text)[0]
 
     def _coded(self, nameplate: str) -> Code:
         return Code.generate(nameplate, self._words, secrets.randbelow)

@@ -19,6 +19,7 @@ from typing import NamedTuple, Self
 from tallow_protocol.core.entries import Entry, EntryKind
 from tallow_protocol.disk import names
 from tallow_protocol.disk.errors import NameClashError, NameRefusedError
+from tallow_protocol.disk.ignore import Ignore, ScanOptions
 from tallow_protocol.errors import PathMissingError, SourceChangedError, UnreadableError
 
 _RENAME = ("rename it, then send again",)
@@ -86,21 +87,23 @@ class Scan:
         return sum(scanned.identity.size_bytes for scanned in self.entries if scanned.identity is not None)
 
 
-def scan(paths: Sequence[str | os.PathLike[str]]) -> Scan:
+def scan(paths: Sequence[str | os.PathLike[str]], options: ScanOptions | None = None) -> Scan:
     """Return what sending `paths` would offer; each path becomes one top-level entry under its base name.
+
+    `options` and ignore files say what is left out of folders; a path that was given itself is never left out.
 
     Costs about 600 bytes of memory an entry. Raises PathMissingError, UnreadableError, NameClashError (two
     names that would be one on some systems) and NameRefusedError (a name that a receiver would refuse).
     """
-    scanner = _Scanner()
+    scanner = _Scanner(options or ScanOptions())
     for path in paths:
         scanner.top(os.fspath(path))
     return Scan(tuple(scanner.entries), tuple(scanner.warnings))
 
 
-def check(paths: Sequence[str | os.PathLike[str]]) -> None:
-    """Raise what `scan` would raise for the given paths themselves; what folders hold is not looked at."""
-    scanner = _Scanner()
+def check(paths: Sequence[str | os.PathLike[str]], options: ScanOptions | None = None) -> None:
+    """Raise what `scan` would raise for the given paths and options themselves; what folders hold is not looked at."""
+    scanner = _Scanner(options or ScanOptions())
     for path in paths:
         scanner.top(os.fspath(path), below=False)
 
@@ -217,9 +220,10 @@ class SourceFile:
 
 
 class _Scanner:
-    def __init__(self) -> None:
+    def __init__(self, options: ScanOptions) -> None:
         self.entries: list[ScannedEntry] = []
         self.warnings: list[str] = []
+        self._ignore = Ignore.of(options)
         self._tops: dict[str, str] = {}
         self._user = os.geteuid()
 
@@ -247,9 +251,11 @@ class _Scanner:
     def _tree(self, top: str, top_name: str, top_status: os.stat_result) -> None:
         """Add a folder, then all below it; one open list of names a level, never a whole tree at once."""
         self._folder(top_name, top, top_status)
-        stack: list[tuple[str, str, Iterator[tuple[str, str]]]] = [(top, top_name, self._sorted(top))]
+        begin = len(top) + 1 if top[-1] != "/" else 1
+        pending, ignore = self._sorted(top, "", self._ignore)
+        stack = [(top, top_name, pending, ignore)]
         while stack:
-            folder, folder_name, pending = stack[-1]
+            folder, folder_name, pending, ignore = stack[-1]
             step = next(pending, None)
             if step is None:
                 stack.pop()
@@ -268,15 +274,18 @@ class _Scanner:
                 self._file(path, offered, status)
             elif stat.S_ISDIR(status.st_mode):
                 self._folder(offered, path, status)
-                stack.append((path, offered, self._sorted(path)))
+                stack.append((path, offered, *self._sorted(path, path[begin:], ignore)))
             elif stat.S_ISLNK(status.st_mode):
                 self._link(path, offered, status)
             else:
                 special = _SPECIAL.get(stat.S_IFMT(status.st_mode), "no file")
                 self.warnings.append(f"{names.quoted(path)} is {special} and is left out")
 
-    def _sorted(self, folder: str) -> Iterator[tuple[str, str]]:
-        """Return (name as offered, name on this disk) of what a folder holds, sorted, all acceptable."""
+    def _sorted(self, folder: str, relative: str, ignore: Ignore) -> tuple[Iterator[tuple[str, str]], Ignore]:
+        """Return (name as offered, name on this disk) of what a folder holds, sorted, all acceptable; and its rules.
+
+        `relative` is the folder's path from the given one, `ignore` the rules outside of it.
+        """
         try:
             found = os.listdir(folder)
         except FileNotFoundError:
@@ -285,6 +294,14 @@ class _Scanner:
             raise UnreadableError(
                 f"cannot read the folder {names.quoted(folder)}: {error.strerror}"
             ) from error
+        ignore = ignore.inside(folder, relative, found)
+        if not ignore.idle:
+            inner = f"{relative}/" if relative else ""
+            found = [
+                name
+                for name in found
+                if not ignore.leaves_out(inner + name, folder=_is_folder(f"{folder}/{name}"))
+            ]
         pairs: list[tuple[str, str]] = []
         seen: dict[str, str] = {}
         for own_name in found:
@@ -297,7 +314,7 @@ class _Scanner:
                 )
             pairs.append((name, own_name))
         pairs.sort()
-        return iter(pairs)
+        return iter(pairs), ignore
 
     def _checked(self, own_name: str, path: str) -> str:
         """Return a name in the form that is offered (NFC)."""
@@ -386,6 +403,13 @@ def _followed_status(given: str) -> os.stat_result:
         raise PathMissingError(f"there is no file or folder {names.quoted(given)}") from None
     except OSError as error:
         raise UnreadableError(f"cannot read {names.quoted(given)}: {error.strerror}") from error
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.stat(path, follow_symlinks=False).st_mode)
+    except OSError:  # gone: the scan says so
+        return False
 
 
 def _has_holes(descriptor: int) -> bool:
