@@ -16,10 +16,12 @@ from tallow_protocol.core.keeping import (
     Dial,
     Keeping,
     Listen,
+    Return,
     Sight,
     Situation,
     UseToken,
 )
+from tallow_protocol.core.rejoining import Way
 from tallow_protocol.core.state import TransferState
 from tallow_protocol.events import PathLimit
 
@@ -267,3 +269,63 @@ def test_nothing_is_due_once_the_session_is_over():
     keeping.look(sight(places=1), NOW)
     assert keeping.look(sight(ready=False, places=1), NOW + 1) == []
     assert keeping.next_deadline is None
+
+
+# -- coming back -------------------------------------------------------------------------------------------------------
+
+
+def returns(steps):
+    return [step.way for step in steps if isinstance(step, Return)]
+
+
+@pytest.mark.parametrize(
+    ("situation", "seen", "expected"),
+    [
+        (replace(RELAYED, room=True), sight(), [Way.ROOM]),
+        (replace(RELAYED, room=True), sight(places=2), [Way.ROOM, Way.DIRECT]),
+        (replace(RELAYED, room=True), sight(places=2, allowed=PathLimit.RELAY_ONLY), [Way.ROOM]),
+        (replace(RELAYED, room=True, limit=PathLimit.RELAY_ONLY), sight(places=2), [Way.ROOM]),
+        (replace(RELAYED, room=True), sight(state=TransferState.OFFERING), [Way.ROOM]),
+        (replace(RELAYED, room=True), sight(state=TransferState.COMPLETED), [Way.ROOM]),
+        (Situation(Side.B, relayed=False), sight(), [Way.DIRECT]),
+        (Situation(Side.A, relayed=False), sight(), []),
+    ],
+)
+def test_without_a_connection_both_come_back_by_every_way_there_is_and_do_nothing_else(
+    situation, seen, expected
+):
+    steps = Keeping(situation).look(replace(seen, gone_since=NOW), NOW)
+    assert returns(steps) == expected
+    assert len(steps) == len(expected)
+
+
+def test_a_failed_try_to_come_back_is_made_again_with_a_growing_wait():
+    keeping = Keeping(Situation(Side.B, relayed=False))
+    gone = sight(gone_since=NOW)
+    now, waits = NOW, []
+    for _ in range(7):
+        (step,) = keeping.look(gone, now)
+        assert keeping.next_deadline is None
+        assert keeping.retry_at(gone, now) == now
+        keeping.ended(step, now)
+        assert keeping.look(gone, now) == []
+        waits.append(keeping.next_deadline - now)
+        now = keeping.next_deadline
+    assert waits == [0.5, 1, 2, 4, 8, 15, 15]
+
+
+def test_who_is_back_tells_anew_where_it_listens():
+    keeping = Keeping(RELAYED)
+    assert listens(keeping.look(sight(), NOW))
+    assert not listens(keeping.look(sight(), NOW))
+    keeping.look(sight(gone_since=NOW + 1), NOW + 1)
+    assert listens(keeping.look(sight(), NOW + 2))
+
+
+def test_new_tokens_follow_a_meeting_at_the_relay_and_old_ones_are_no_failures():
+    keeping = Keeping(RELAYED)
+    (old,) = [step for step in keeping.look(sight(), NOW) if isinstance(step, UseToken)]
+    keeping.new_tokens(4, 4)
+    assert tokens(keeping.look(sight(wanted=2), NOW + 1)) == [4, 5]
+    keeping.ended(old, NOW + 2)
+    assert tokens(keeping.look(sight(wanted=3), NOW + 3)) == [6]
