@@ -14,8 +14,8 @@ from tallow_protocol.core.spread import CONNECTIONS_MAX, PathSample, SpreadChoic
         (0.0002, 2e9, None, 1),
         (0.0002, 50e6, 0.02, 1),
         (0.019, 10e6, 0.02, 1),
-        (0.020, 10e6, None, 2),
-        (0.080, 10e6, None, 3),
+        (0.020, 10e6, None, 4),
+        (0.080, 10e6, None, 4),
         (0.020, 10e6, 0.0, 1),
         (0.080, 10e6, 0.0, 2),
         (0.020, 10e6, 0.0009, 1),
@@ -23,7 +23,7 @@ from tallow_protocol.core.spread import CONNECTIONS_MAX, PathSample, SpreadChoic
         (0.080, 10e6, 0.001, 4),
         (0.020, 10e6, 0.005, 4),
         (0.200, 1e6, 0.05, 4),
-        (0.040, 249e6, None, 2),
+        (0.040, 249e6, None, 4),
         (0.040, 250e6, None, 1),
     ],
 )
@@ -67,10 +67,10 @@ def test_a_path_that_turns_lossy_gets_more_and_keeps_them() -> None:
 
 
 def test_two_rises_are_two_seconds_apart() -> None:
-    choice, unknown = SpreadChoice(), PathSample(0.05, 2e6)
-    choice.look(unknown, 0.0)
-    assert choice.look(unknown, 1.0) == 2
-    assert choice.look(LOSSY, 2.9) == 2
+    choice, some_loss = SpreadChoice(), PathSample(0.05, 2e6, 0.001)
+    choice.look(some_loss, 0.0)
+    assert choice.look(some_loss, 1.0) == 3
+    assert choice.look(LOSSY, 2.9) == 3
     assert choice.look(LOSSY, 3.0) == CONNECTIONS_MAX
 
 

@@ -48,13 +48,14 @@ def connections_worth(sample: PathSample) -> int:
 
     Short paths and fast ones get one, whatever they lose. Loss decides where it is known: two from 0.1 %, four from 0.5 %,
     where each stream's share of the link is the smaller the longer the path. A long path without loss gets two, since
-    each stream grows by itself after a loss; one whose loss nobody tells gets two, and three from 80 ms on.
+    each stream grows by itself after a loss. One whose loss is not known yet gets four: each grows by itself from ten
+    packets, and where loss comes it costs one of them half its rate, not all of them.
     """
     if sample.round_trip_s < LONG_S or sample.rate_bytes_per_s >= ENOUGH_BYTES_PER_S:
         return 1
     longer = sample.round_trip_s >= LONGER_S
     if sample.lost_share is None:
-        return 3 if longer else 2
+        return CONNECTIONS_MAX
     if sample.lost_share >= VERY_LOSSY:
         return CONNECTIONS_MAX
     if sample.lost_share >= LOSSY:
