@@ -202,3 +202,21 @@ def test_the_rate_is_the_one_that_was_asked_for(stage):
     (done,) = [seen for seen in sender.events if seen["event"] == "done"]
     assert 0.9 * rate <= done["bytes"] / done["seconds"] <= 1.05 * rate
     assert time.monotonic() - begun >= 0.9 * seconds
+
+
+def test_what_is_excluded_is_neither_listed_nor_sent(stage):
+    source = stage.folder / "code"
+    source.mkdir()
+    for name in ("a.o", "b.c", "c.txt"):
+        (source / name).write_text(name)
+    (source / ".gitignore").write_text("c.txt\n")
+    options = ["--exclude", "*.o", "--gitignore", source]
+    look = stage.send("--dry-run", *options)
+    assert look.end() == 0
+    (offer,) = look.events
+    assert {entry["path"] for entry in offer["entries"]} == {"code", "code/b.c", "code/.gitignore"}
+    sender = stage.send(*options)
+    event = sender.wait_for("code")
+    receiver = stage.receive(event["code"], stage.folder / "out", peer=local(event))
+    assert (receiver.end(), sender.end()) == (0, 0)
+    assert sorted(path.name for path in (stage.folder / "out" / "code").iterdir()) == [".gitignore", "b.c"]

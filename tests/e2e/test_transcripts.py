@@ -29,7 +29,7 @@ FILTERS = (
     (r'"fingerprint":"[0-9a-f ]+"', '"fingerprint":"[FINGERPRINT]"'),
     (r'"seconds":[0-9.e-]+', '"seconds":[SECONDS]'),
     (r"sha256:[0-9a-f]{64}", "sha256:[HEX]"),
-    (r"\b(?!4821-copper)[0-9]+-[a-z]+-[a-z]+-[a-z]+\b", "[CODE]"),
+    (r"\b(?!4821-(?:abacus|copper))[0-9]+-[a-z]+-[a-z]+-[a-z]+\b", "[CODE]"),
     (r"(?:[0-9]+\.){3}[0-9]+:[0-9]{4,5}\b", "[ADDRESS]"),
     (r"\[[0-9a-f]*:[0-9a-f:]+\]:[0-9]{4,5}\b", "[ADDRESS]"),
     (r"in [0-9.]+ s(?:, [0-9.]+ [KMG]?B/s)?, (direct|relay)", r"in [TIME], \1"),

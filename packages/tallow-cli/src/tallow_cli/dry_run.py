@@ -8,6 +8,7 @@ from tallow_net.untrusted import PeerText
 from tallow_protocol import OfferedEntry, OfferedKind, OfferReceived, Warned
 from tallow_protocol.aio.inputs import StreamInput, StreamReader, text_scan
 from tallow_protocol.core.entries import EntryKind
+from tallow_protocol.disk.ignore import ScanOptions
 from tallow_protocol.disk.scan import scan
 
 if TYPE_CHECKING:
@@ -23,14 +24,14 @@ _KINDS = {
 }
 
 
-def list_offer(source: ToSend, output: Output) -> None:
-    """Show the offer and its warnings. Raises what a scan raises. Standard input is not read."""
+def list_offer(source: ToSend, output: Output, exclude: tuple[str, ...], *, gitignore: bool) -> None:
+    """Show the offer, without what is excluded, and its warnings. Raises what a scan raises. Standard input is not read."""
     if source.stream_name is not None:
         found = StreamReader(StreamInput(0, source.stream_name)).scan()
     elif source.text is not None:
         found = text_scan(source.text)[0]
     else:
-        found = scan(source.paths)
+        found = scan(source.paths, ScanOptions(exclude=exclude, gitignore=gitignore))
     for warning in found.warnings:
         output.show(Warned(PeerText(warning)), 0.0)
     entries = tuple(

@@ -94,6 +94,8 @@ class Settings:
     limit: float | None = None
     expire_s: float | None = None
     force: bool = False
+    exclude: tuple[str, ...] = ()
+    gitignore: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,8 @@ def settings(
     limit: str | None = None,
     expire: str | None = None,
     force: bool = False,
+    exclude: tuple[str, ...] = (),
+    gitignore: bool = False,
     limits: Limits = Limits(),
     no_compress: bool = False,
 ) -> Settings:
@@ -182,6 +186,8 @@ def settings(
         # Zero switches it off.
         expire_s=None if expire is None else seconds_of(expire, "--expire", most_s=REJOIN_MOST_S) or None,
         force=force,
+        exclude=exclude,
+        gitignore=gitignore,
     )
 
 
@@ -215,6 +221,8 @@ def wired(chosen: Settings, *, direct: bool = False) -> Iterator[Wiring]:
             limit_bytes_per_s=chosen.limit,
             expire_s=chosen.expire_s,
             force_space=chosen.force,
+            exclude=chosen.exclude,
+            gitignore=chosen.gitignore,
             # Loaded while the sender waits already: SQLite and the keys take longer than the code.
             identity=None if chosen.anonymous else partial(_identity, chosen.locations),
             ports=ports,

@@ -50,6 +50,17 @@ def send(
         str | None,
         typer.Option("--expire", metavar="TIME", help="End if nobody used the code for so long: 10m, 2h."),
     ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exclude",
+            metavar="PATTERN",
+            help="Leave out what matches, as in a .gitignore file. Repeatable.",
+        ),
+    ] = None,
+    gitignore: Annotated[
+        bool, typer.Option("--gitignore", help="Leave out what .gitignore files in the folders say.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List what would be sent, and end: no code, no network.")
     ] = False,
@@ -103,6 +114,8 @@ def send(
         rejoin=rejoin,
         limit=limit,
         expire=expire,
+        exclude=tuple(exclude or ()),
+        gitignore=gitignore,
         limits=Limits(relay_only=relay_only, direct_only=direct_only, encrypt_twice=encrypt_twice),
         no_compress=no_compress,
     )
@@ -112,7 +125,7 @@ def send(
     if dry_run:
         from tallow_cli.dry_run import list_offer
 
-        list_offer(source, screens.output)
+        list_offer(source, screens.output, chosen.exclude, gitignore=chosen.gitignore)
         return
     own_code = code if code is not None else os.environ.get(CODE_VARIABLE)
     parsed = Code.parse(own_code) if own_code else None
