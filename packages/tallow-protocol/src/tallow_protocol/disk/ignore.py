@@ -99,7 +99,8 @@ def _spec(lines: Iterable[str], error_type: type[MisuseError | UnreadableError],
     try:
         return GitIgnoreSpec.from_lines(lines)
     except ValueError as error:
-        raise error_type(f"{what} is not valid: {error}") from None
+        hints = ("write it as a line of a .gitignore is written, such as *.o or /build/",)
+        raise error_type(f"{what} is not valid: {error}", hints=hints) from None
 
 
 def _lines(path: str) -> list[str]:
