@@ -144,15 +144,7 @@ def test_the_longest_journal_has_the_length_that_is_stated():
 def test_the_layout_is_fixed():
     encoded = JournalHeader(SENDER, "a", 3, 1 << 16).encode()
     assert encoded.hex() == (
-        "544c574a"
-        + "0001"
-        + "10"
-        + "00"
-        + "0000000000000003"
-        + "00" * 32
-        + "0001"
-        + "61"
-        + encoded[-8:].hex()
+        "544c574a000110000000000000000003" + "00" * 32 + "0001" + "61" + encoded[-8:].hex()
     )
     assert len(encode_records(encoded, 0, bytes(32))) == JOURNAL_RECORD_BYTES
 
