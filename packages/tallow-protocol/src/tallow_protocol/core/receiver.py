@@ -25,6 +25,7 @@ from tallow_protocol.core.messages import (
 from tallow_protocol.core.receiving import ReceivePipeline, Stored
 from tallow_protocol.core.records import ChunkHeader, PackHeader
 from tallow_protocol.core.state import TransferState
+from tallow_protocol.core.streams import STREAM_GUESS_BYTES
 from tallow_protocol.errors import (
     IntegrityError,
     MisuseError,
@@ -86,6 +87,7 @@ class ReceiverRole:
         self._entries: list[Entry] = []
         self._parts = 0
         self._total_bytes = 0
+        self._streams = 0
         self._manifest = FileManifest()
         self._offer_ended = False
         self._offer_whole = False
@@ -105,7 +107,7 @@ class ReceiverRole:
     @property
     def offer_bytes(self) -> int | None:
         """Return the bytes of all files, once the offer is whole."""
-        return self._total_bytes if self._offer_whole else None
+        return self._total_bytes + self._streams * STREAM_GUESS_BYTES if self._offer_whole else None
 
     def started(self, session: Session, now: float) -> None:
         """Wait for the offer."""
@@ -149,6 +151,7 @@ class ReceiverRole:
         if len(self._entries) + len(part.entries) > OFFER_ENTRIES:
             raise ViolationError("The offer has too many entries.")
         self._total_bytes += sum(entry.size or 0 for entry in part.entries)
+        self._streams += sum(entry.is_stream for entry in part.entries)
         if self._total_bytes > FILE_SIZE_MAX:
             raise ViolationError("The files of the offer have more bytes together than any disk.")
         self._parts += 1

@@ -22,6 +22,7 @@ from tallow_protocol.core.messages import (
 )
 from tallow_protocol.core.spread import PathSample, SpreadChoice
 from tallow_protocol.core.state import TransferState
+from tallow_protocol.core.streams import STREAM_GUESS_BYTES
 from tallow_protocol.errors import IntegrityError, UnexpectedMessageError
 from tallow_protocol.events import (
     Resumed,
@@ -57,9 +58,6 @@ TUNED_EVERY_S = 1.0
 FILE_DONES_QUEUED = 16
 """FileDone messages given to the session at a time, so that its queue stays short."""
 
-
-STREAM_GUESS_BYTES = 1 << 30
-"""A stream counts as this long where paths are chosen by the size of an offer."""
 
 LEARN_EVERY_S = 1.0
 """Digests of long files are handed over once a second; what is not remembered costs to read it again."""

@@ -17,13 +17,23 @@ if TYPE_CHECKING:
 
     from tallow_protocol.errors import ProtocolError
 
-__all__ = ["STREAM_CHUNK_BYTES", "STREAM_KEPT_BYTES", "STREAM_ROOT_SIZE", "Piece", "StreamBuffer"]
+__all__ = [
+    "STREAM_CHUNK_BYTES",
+    "STREAM_GUESS_BYTES",
+    "STREAM_KEPT_BYTES",
+    "STREAM_ROOT_SIZE",
+    "Piece",
+    "StreamBuffer",
+]
 
 STREAM_CHUNK_BYTES = 256 * 1024
 """Small enough for a slow producer to be heard of soon, large enough for 600 MB/s of one core."""
 
 STREAM_KEPT_BYTES = 32 * 1024 * 1024
 """Twice of what a relay lets be on its way; the bound on memory."""
+
+STREAM_GUESS_BYTES = 1 << 30
+"""A stream counts as this long, on both sides, where paths are chosen by the size of an offer."""
 
 STREAM_ROOT_SIZE = 2**64 - 1
 """Stands for the size in a stream's root, which is begun before the size is known. The digests fix it all the same."""
