@@ -267,3 +267,8 @@ def assert_same(source, out):
 def assert_nothing_left(out):
     """No final name and no folder of an unfinished transfer."""
     assert not out.exists() or not list(out.rglob("*")), list(out.rglob("*"))
+
+
+def assert_only_partials_left(out):
+    """Nothing but what the next session goes on from."""
+    assert {path.name for path in out.iterdir()} <= {".tallow-partial"} if out.exists() else True

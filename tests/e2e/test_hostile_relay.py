@@ -335,7 +335,8 @@ class Wire:
 async def test_noise_after_the_handshake_gives_both_sides_a_clear_error(
     letter: Path, out: Path, victim: str, noise: bytes
 ) -> None:
-    async with sender(letter, code=CODE) as (a, ready, task):
+    once = replace(DIRECT, rejoin_s=0.0)  # they would meet again, and the transfer would go on
+    async with sender(letter, options=once, code=CODE) as (a, ready, task):
         host, _, port = str(ready.peer).rpartition(":")
         wire = Wire(host, int(port))
 
@@ -344,7 +345,7 @@ async def test_noise_after_the_handshake_gives_both_sides_a_clear_error(
                 wire.inject(victim, noise)
 
         async with wire.running() as wired:
-            b = await receive(replace(ready, peer=f"127.0.0.1:{wired}"), out, react=disturb)
+            b = await receive(replace(ready, peer=f"127.0.0.1:{wired}"), out, options=once, react=disturb)
             if not task.done():
                 await asyncio.wait([task], timeout=2)
             if not task.done():  # the attempt ended before the session began: the sender waits on
