@@ -23,7 +23,7 @@ from tallow_protocol.core.messages import EntryKind, Have
 from tallow_protocol.core.records import ChunkHeader, PackHeader, iter_pack
 from tallow_protocol.core.selection import accepted_ranges, expanded
 from tallow_protocol.core.streams import STREAM_ROOT_SIZE
-from tallow_protocol.errors import IntegrityError, ProtocolError, ViolationError
+from tallow_protocol.errors import IntegrityError, ProtocolError, RecordError, ViolationError
 from tallow_protocol.limits import FILE_SIZE_MAX, PACK_RAW_BYTES
 
 if TYPE_CHECKING:
@@ -304,9 +304,13 @@ class ReceivePipeline:
 
         Raises ViolationError or IntegrityError for what cannot be true, and the sink's errors.
         """
-        if isinstance(header, PackHeader):
+        if not isinstance(header, PackHeader):
+            return self._store_chunk(header, body)
+        try:
             return self._store_pack(header, body)
-        return self._store_chunk(header, body)
+        except RecordError as error:
+            # It was sealed like this, so no other connection would mend it.
+            raise ViolationError(str(error)) from None
 
     # -- chunks --------------------------------------------------------------------------------------------
 

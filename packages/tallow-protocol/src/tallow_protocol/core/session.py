@@ -431,6 +431,8 @@ class Session:
     def _take_control(self, header: ControlHeader, content: bytes, now: float) -> None:
         for data in self._control.received(header.number, header.ack, content):
             if self._codec.is_offer(data) and (self._offers_decoding or len(data) > LONG_OFFER_BYTES):
+                if header.number == 0:
+                    raise UnexpectedMessageError("the peer sent a part of its offer without a number")
                 self._offers_decoding += 1
                 self.ask(partial(self._codec.decode, data), self._take_offer)
                 continue
