@@ -255,12 +255,17 @@ class OfferSink:
             self._root.write_small(self._places[path], data, mode, mtime_ns)
 
     def finish_folders(self, folders: Sequence[tuple[str, int, int]]) -> None:
-        """Give folders their modes and times, deepest first; those that stood there keep theirs."""
+        """Give folders their modes and times, deepest first; those that stood there keep theirs.
+
+        With this a transfer ends, so all of it is made durable: the sender is told "done" after it, and what was packed
+        and every name would be lost with the machine's power until then.
+        """
         self._root.finish_folders(
             (self._places[path], mode, mtime_ns)
             for path, mode, mtime_ns in folders
             if path not in self._left_paths
         )
+        self._root.sync()
 
     def discard(self) -> None:
         """Remove what is staged and not committed; partial files stay."""
