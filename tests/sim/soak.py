@@ -1,0 +1,90 @@
+"""Run many worlds: `python -m tests.sim.soak --seeds 10000 --hours 8`, or one again: `--seed 17`, `--tape 0,3,1`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+
+from tests.sim.scenario import Outcome, run_seed, run_tape
+from tests.sim.standins import REAL_EVERY
+from tests.sim.tape import Tape, shrink
+
+
+def show(outcome: Outcome, *, lines: int = 60) -> None:
+    """Print what happened."""
+    for line in outcome.log[-lines:]:
+        print(line)
+    print(f"broken: {outcome.broken}" if outcome.broken else "all held")
+
+
+def shrunk(seed: int, outcome: Outcome, *, runs: int = 200) -> list[int]:
+    """Return a smaller tape with the same rule broken."""
+    rule = outcome.broken.rule
+    real = seed % REAL_EVERY == 0
+
+    def fails(values: list[int]) -> bool:
+        broken = run_tape(Tape(values=values), real=real).broken
+        return broken is not None and broken.rule == rule
+
+    return shrink(outcome.tape, fails, runs=runs)
+
+
+def report(seed: int, outcome: Outcome, *, runs: int = 200) -> str:
+    """Return the shrunk failure and the command that repeats it."""
+    values = shrunk(seed, outcome, runs=runs)
+    real = " --real" if seed % REAL_EVERY == 0 else ""
+    small = run_tape(Tape(values=values), real=bool(real))
+    story = "\n".join(small.log[-40:])
+    tape = ",".join(map(str, values))
+    return (
+        f"seed {seed}: {outcome.broken}\n{story}\n"
+        f"repeat: python -m tests.sim.soak --seed {seed}\n"
+        f"shrunk: python -m tests.sim.soak --tape '{tape}'{real}\n"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run; return 1 where something broke."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=10_000, help="how many worlds")
+    parser.add_argument("--first", type=int, default=1, help="the first seed")
+    parser.add_argument("--hours", type=float, default=0.0, help="go on with further seeds for so long")
+    parser.add_argument("--seed", type=int, help="one world, with its story")
+    parser.add_argument("--tape", help="one world from a tape, with its story")
+    parser.add_argument("--real", action="store_true", help="real cryptography, for --tape")
+    parser.add_argument(
+        "--stop", action="store_true", help="stop at the first failure, and print its rule alone"
+    )
+    options = parser.parse_args(arguments)
+    if options.seed is not None or options.tape is not None:
+        if options.seed is not None:
+            outcome = run_seed(options.seed)
+        else:
+            values = [int(value) for value in options.tape.split(",") if value]
+            outcome = run_tape(Tape(values=values), real=options.real)
+        show(outcome, lines=400)
+        return outcome.broken is not None
+    started = time.monotonic()
+    seed, failed, events, seen = options.first, 0, 0, Counter()
+    while seed < options.first + options.seeds or time.monotonic() - started < options.hours * 3600:
+        outcome = run_seed(seed)
+        events += outcome.events
+        seen.update(outcome.seen)
+        if outcome.broken is not None:
+            failed += 1
+            if options.stop:
+                print(f"seed {seed}: {outcome.broken}")
+                return 1
+            print(report(seed, outcome), flush=True)
+        seed += 1
+    took = time.monotonic() - started
+    print(
+        f"{seed - options.first} worlds, {events} events, {failed} broken, {took:.0f} s, errors seen: {dict(seen)}"
+    )
+    return failed > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
