@@ -107,6 +107,8 @@ class LinkRunner:
             view = memoryview(buffer)
             length = await self.frames.read_into(view)
             if length is None:
+                self._spare.append(buffer)
+                await self._caught_up()
                 return
             job = self._session.incoming(self.link, view[:length], frame_header(length))
             job.after = lambda buffer=buffer: self._opened(buffer)
@@ -119,6 +121,12 @@ class LinkRunner:
                 self._finished(job)
             else:
                 self._submit(job)
+
+    async def _caught_up(self) -> None:
+        """Wait for what came before the end: the last of it may say why the other side ends, and a loss drops it."""
+        while self._opening:
+            self._spare_back.clear()
+            await self._spare_back.wait()
 
     def _opened(self, buffer: bytearray) -> None:
         self._opening -= 1
