@@ -39,11 +39,11 @@ def slow_scan(monkeypatch):
     may_go.fails = None
     scan = scanning.scan
 
-    def waiting(given):
+    def waiting(given, *options):
         assert may_go.wait(DEADLINE_S)
         if may_go.fails is not None:
             raise may_go.fails
-        return scan(given)
+        return scan(given, *options)
 
     monkeypatch.setattr(scanning, "scan", waiting)
     yield may_go

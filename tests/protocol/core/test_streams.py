@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from tallow_protocol.core.streams import STREAM_CHUNK_BYTES, Piece, StreamBuffer
+from tallow_protocol.aio.streambuffer import StreamBuffer
+from tallow_protocol.core.streams import STREAM_CHUNK_BYTES, Piece
 from tallow_protocol.errors import UnreadableError
 
 FULL = bytes(STREAM_CHUNK_BYTES)

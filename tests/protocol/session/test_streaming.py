@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tallow_protocol.aio.inputs import StreamSources
+from tallow_protocol.aio.streambuffer import StreamBuffer
 from tallow_protocol.core.entries import Entry, EntryKind
 from tallow_protocol.core.messages import FileDone
 from tallow_protocol.core.receiving import ReceivePipeline
 from tallow_protocol.core.records import parse_record
 from tallow_protocol.core.sending import SendPipeline
-from tallow_protocol.core.streams import STREAM_CHUNK_BYTES, StreamBuffer
+from tallow_protocol.core.streams import STREAM_CHUNK_BYTES
 from tallow_protocol.core.window import Window
 from tallow_protocol.errors import IntegrityError, ViolationError
 from tallow_protocol.testing import MemoryFolder

@@ -9,8 +9,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tallow_protocol.aio.streambuffer import StreamBuffer
 from tallow_protocol.core.entries import Entry, EntryKind
-from tallow_protocol.core.streams import STREAM_CHUNK_BYTES, StreamBuffer
+from tallow_protocol.core.streams import STREAM_CHUNK_BYTES
 from tallow_protocol.disk.names import quoted
 from tallow_protocol.disk.scan import Scan, ScannedEntry
 from tallow_protocol.errors import MisuseError, UnreadableError

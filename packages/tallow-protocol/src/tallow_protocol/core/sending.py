@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tallow_protocol.core.messages import Entry
-    from tallow_protocol.core.streams import StreamBuffer
+    from tallow_protocol.core.streams import Stream
     from tallow_protocol.core.window import Mark, Window
 
 __all__ = ["ChunkPlan", "Filled", "PackPlan", "Plan", "SendPipeline", "Source", "SourcePort"]
@@ -71,11 +71,11 @@ class _Progress:
     early: dict[int, bytes] = field(default_factory=dict)
     acknowledged: int = 0
     learning: Learning | None = None
-    stream: StreamBuffer | None = None
+    stream: Stream | None = None
     """What is read of a file whose size and count are not known yet."""
 
     @classmethod
-    def of_stream(cls, stream: StreamBuffer) -> _Progress:
+    def of_stream(cls, stream: Stream) -> _Progress:
         """Return that of a stream, of which nothing is known but how it is cut."""
         root = FileRoot(STREAM_ROOT_SIZE, STREAM_CHUNK_BYTES)
         return cls(0, STREAM_CHUNK_BYTES, CHUNK_COUNT_MAX, root, stream=stream)
@@ -120,7 +120,7 @@ class SendPipeline:
         clock: Callable[[], float] | None = None,
         digests: DigestPort | None = None,
         record_bytes: int | None = None,
-        streams: Mapping[int, StreamBuffer] | None = None,
+        streams: Mapping[int, Stream] | None = None,
     ) -> None:
         """`streams` has what is read of the entries without a size; `sources` opens the same as those files.
 
@@ -373,7 +373,7 @@ class SendPipeline:
         return _Progress.of(file, size, self._chunks.chunk_size(size, rate))
 
     def _next_piece(
-        self, connection: int, file: int, progress: _Progress, stream: StreamBuffer
+        self, connection: int, file: int, progress: _Progress, stream: Stream
     ) -> ChunkPlan | None:
         index = progress.planned
         piece = stream.piece(index)
