@@ -6,6 +6,7 @@ The other side is the very `Session` with the very gate that the commands run. M
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tallow_crypto import IdentityKeyPair, RecordOpener, RecordSealer, chunk_digest
@@ -15,7 +16,7 @@ from tallow_protocol.core.auth import make_auth
 from tallow_protocol.core.chunking import ChunkConfig, packed_root
 from tallow_protocol.core.manifest import FileManifest, sign_manifest
 from tallow_protocol.core.messages import Entry, EntryKind, Offer, TallowCodec
-from tallow_protocol.core.receiver import ReceiverRole
+from tallow_protocol.core.receiver import ReceiverRole, SinkPort
 from tallow_protocol.core.records import (
     RECORD_HEADER_BYTES,
     ChunkHeader,
@@ -38,7 +39,6 @@ from tallow_protocol.testing import MemorySources, handshake
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from tallow_protocol.core.messages import Message
     from tallow_protocol.events import Event
@@ -196,12 +196,17 @@ class HostilePeer:
         )
 
 
-def hostile_sender(output: Path, *, seed: int = 1) -> HostilePeer:
+def shaken(source: random.Random):
+    """Return both ends of a handshake, and an identity for each."""
+    return handshake(source), (IdentityKeyPair.generate(), IdentityKeyPair.generate())
+
+
+def hostile_sender(output: Path | SinkPort, *, seed: int = 1, prepared=None) -> HostilePeer:
     """Return a sender that has shaken hands with a real receiver into `output`, and nothing more."""
     source = random.Random(seed)
-    established, received = handshake(source)
-    ours, theirs = IdentityKeyPair.generate(), IdentityKeyPair.generate()
-    role = ReceiverRole(OutputFolder(output), theirs.public_key.fingerprint)
+    (established, received), (ours, theirs) = prepared or shaken(source)
+    sinks = OutputFolder(output) if isinstance(output, Path) else output
+    role = ReceiverRole(sinks, theirs.public_key.fingerprint)
     session = Session(
         side=Side.B,
         keys=received.keys,
@@ -217,11 +222,10 @@ def hostile_sender(output: Path, *, seed: int = 1) -> HostilePeer:
     return peer
 
 
-def hostile_receiver(contents: dict[str, bytes], *, seed: int = 1) -> HostilePeer:
+def hostile_receiver(contents: dict[str, bytes], *, seed: int = 1, prepared=None) -> HostilePeer:
     """Return a receiver that has shaken hands with a real sender of `contents`, and nothing more."""
     source = random.Random(seed)
-    established, received = handshake(source)
-    ours, theirs = IdentityKeyPair.generate(), IdentityKeyPair.generate()
+    (established, received), (ours, theirs) = prepared or shaken(source)
     entries: Sequence[Entry] = [file_entry(path, len(data)) for path, data in contents.items()]
     pipeline = SendPipeline(
         entries,

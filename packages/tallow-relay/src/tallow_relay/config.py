@@ -68,7 +68,7 @@ class RelayConfig:
         """Return the settings of a TOML text; keys that are left out have their defaults."""
         try:
             table = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:  # no TOML, or a number of thousands of digits
             raise ConfigError(f"{name} is no TOML: {error}") from None
         known = {field.name for field in fields(cls)}
         for key in table:
@@ -148,10 +148,21 @@ def _check(name: str, key: str, value: object) -> None:
         return
     if key == "data_connections":
         if type(value) is not bool:
-            raise ConfigError(f"{name}: data_connections is true or false, not {value!r}")
+            raise ConfigError(f"{name}: data_connections is true or false, not {_shown(value)}")
         return
     least, most = RANGES[key]
     rate = key in RATES
     if type(value) is not int or not (least <= value <= most or (rate and value == 0)):
         unlimited = "0 (not limited), or " if rate else ""
-        raise ConfigError(f"{name}: {key} is {unlimited}a whole number from {least} to {most}, not {value!r}")
+        raise ConfigError(
+            f"{name}: {key} is {unlimited}a whole number from {least} to {most}, not {_shown(value)}"
+        )
+
+
+def _shown(value: object) -> str:
+    """Return a refused value for an error's sentence."""
+    try:
+        shown = repr(value)
+    except (ValueError, RecursionError):  # a number of more digits than Python writes, or a list of such
+        return "this"
+    return shown if len(shown) <= 80 else f"{shown[:80]}..."

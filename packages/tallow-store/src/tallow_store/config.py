@@ -79,7 +79,7 @@ def load_config(path: Path) -> Config:
 
     try:
         table = tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, or a number of thousands of digits
         raise ConfigError(f"{str(path)!r} is not TOML: {error}") from None
     return _checked(table, path)
 

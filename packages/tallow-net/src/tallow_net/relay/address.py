@@ -21,6 +21,8 @@ _PIN_PREFIX: Final = "sha256:"
 _LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _PORT: Final = re.compile(r"[1-9][0-9]{0,4}")
 _PIN: Final = re.compile(r"[0-9a-f]{64}")
+# RFC 4007, section 11.2, leaves it open; this is what systems call their interfaces, and drives no terminal.
+_SCOPE: Final = re.compile(r"[A-Za-z0-9._-]{1,32}")
 _ALL_DIGITS: Final = re.compile(r"[0-9]+")
 
 
@@ -88,9 +90,12 @@ def _checked_host(host: str) -> str:
     """Return `host` in its one form, or raise InvalidAddressError."""
     if ":" in host:
         try:
-            return str(ipaddress.IPv6Address(host))
+            address = ipaddress.IPv6Address(host)
         except ValueError:
             raise InvalidAddressError(f"This is no IPv6 address: {host!r}.") from None
+        if address.scope_id is not None and not _SCOPE.fullmatch(address.scope_id):
+            raise InvalidAddressError(f"This is no IPv6 address: {host!r}.")
+        return str(address)
     name = host.lower().removesuffix(".")
     labels = name.split(".")
     if not host.isascii() or len(name) > HOST_BYTES or not all(map(_LABEL.fullmatch, labels)):
