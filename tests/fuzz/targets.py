@@ -376,7 +376,7 @@ def _message_seeds() -> list[bytes]:
     )
     messages = [
         Offer(0, True, entries),
-        Offer(255, False, ()),
+        Offer(63, False, ()),
         Accept(None),
         Accept(((0, 1), (3, 5))),
         Refuse(CloseCode.REFUSED),

@@ -10,6 +10,7 @@ import pytest
 from tallow_cli.exit_codes import EXIT_CODES, ExitCode, exit_code_of
 from tallow_crypto import chunk_digest, file_root
 from tallow_net.canonical import encode_map
+from tallow_protocol.core import receiver
 from tallow_protocol.core.chunking import packed_root
 from tallow_protocol.core.codes import CloseCode
 from tallow_protocol.core.messages import (
@@ -38,6 +39,7 @@ from tallow_protocol.errors import (
     ViolationError,
 )
 from tallow_protocol.events import PathLimit
+from tallow_protocol.limits import OFFER_PARTS
 
 from tests.hostile.peer import (
     CHUNK,
@@ -822,11 +824,24 @@ def test_paths_may_be_said_again_and_again_and_the_last_one_alone_is_kept(tmp_pa
 def test_an_empty_offer_of_all_parts_is_an_offer_of_nothing(tmp_path: Path) -> None:
     peer = hostile_sender(tmp_path / "out")
     peer.authenticate()
-    for part in range(256):
-        peer.say(Offer(part, part == 255, ()))
+    for part in range(OFFER_PARTS):
+        peer.say(Offer(part, part == OFFER_PARTS - 1, ()))
     peer.session.role.close()
     assert peer.session.error is None or isinstance(peer.session.error, ProtocolError)
     assert names_below(tmp_path / "out") == set()
+
+
+def test_one_entry_more_than_an_offer_may_have_ends_the_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiver, "OFFER_ENTRIES", 100)
+    for number, kind in ((100, None), (101, ViolationError)):
+        peer = hostile_sender(tmp_path / "out")
+        peer.says_yes = False
+        peer.authenticate()
+        peer.say(Offer(0, False, tuple(file_entry(f"a{n}", 1) for n in range(50))))
+        peer.say(Offer(1, True, tuple(file_entry(f"b{n}", 1) for n in range(number - 50))))
+        assert isinstance(peer.session.error, kind) if kind else peer.session.error is None
 
 
 def test_packed_root_and_pack_header_are_what_the_scripts_think(tmp_path: Path) -> None:

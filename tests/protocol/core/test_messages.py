@@ -91,7 +91,9 @@ messages = st.one_of(
         st.one_of(st.none(), st.binary(min_size=32, max_size=32)),
         st.booleans(),
     ),
-    st.builds(Offer, st.integers(0, 255), st.booleans(), st.lists(entries, max_size=8).map(tuple)),
+    st.builds(
+        Offer, st.integers(0, limits.OFFER_PARTS - 1), st.booleans(), st.lists(entries, max_size=8).map(tuple)
+    ),
     st.just(Accept(None)),
     accepts(),
     st.builds(Refuse, st.sampled_from(CloseCode)),
@@ -333,7 +335,9 @@ def test_a_message_longer_than_the_limit_is_refused_before_it_is_decoded():
         CODEC.decode(b"\x00\x02" + bytes(limits.CONTROL_BODY_BYTES - 1))
 
 
-@pytest.mark.parametrize(("part", "good"), [(255, True), (256, False), (-1, False)])
+@pytest.mark.parametrize(
+    ("part", "good"), [(limits.OFFER_PARTS - 1, True), (limits.OFFER_PARTS, False), (-1, False)]
+)
 def test_a_part_number_stays_under_its_limit(part, good):
     if good:
         assert CODEC.decode(offer(part=part)).part == part

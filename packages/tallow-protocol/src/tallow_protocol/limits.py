@@ -74,7 +74,9 @@ CONTROL_BODY_BYTES: Final = 1024 * 1024 + 4 * 1024
 OFFER_PART_BYTES: Final = 1024 * 1024
 """One part's raw map; the decoded part takes about eight times that for a moment."""
 
-OFFER_PARTS: Final = 256
+OFFER_PARTS: Final = 64
+"""64 MiB of names: 256 bytes for each of the most entries. Decoded, checked and shown, the longest cost 350 MB."""
+
 OFFER_ENTRIES: Final = 262_144
 """Entries over all parts; decoded, about 300 bytes each, so 80 MB at the limit."""
 

@@ -6,9 +6,12 @@ from collections import deque
 from dataclasses import dataclass
 
 from tallow_protocol.errors import ViolationError
-from tallow_protocol.limits import UNACKNOWLEDGED_MESSAGES
+from tallow_protocol.limits import OFFER_PART_BYTES, OFFER_PARTS, UNACKNOWLEDGED_MESSAGES
 
 __all__ = ["ControlChannel"]
+
+EARLY_MESSAGE_BYTES = OFFER_PARTS * OFFER_PART_BYTES + 8 * 1024 * 1024
+"""72 MiB kept at most until what comes before it is there: an offer whole, and all the short messages there may be."""
 
 
 @dataclass(slots=True)
@@ -30,6 +33,7 @@ class ControlChannel:
         self._next_number = 1
         self._received = 0
         self._early: dict[int, bytes] = {}
+        self._early_bytes = 0
         self._ack_sent = 0
         self._repeat_seen = False
 
@@ -120,10 +124,14 @@ class ControlChannel:
         if number > self._received + UNACKNOWLEDGED_MESSAGES:
             raise ViolationError("The peer sent a control message far ahead of its turn.")
         self._early[number] = data
+        self._early_bytes += len(data)
         ready = []
         while self._received + 1 in self._early:
             self._received += 1
             ready.append(self._early.pop(self._received))
+            self._early_bytes -= len(ready[-1])
+        if self._early_bytes > EARLY_MESSAGE_BYTES:
+            raise ViolationError("The peer sent too many long messages ahead of their turn.")
         return ready
 
     def lost(self, connection: int) -> None:

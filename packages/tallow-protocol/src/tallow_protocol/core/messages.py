@@ -626,7 +626,8 @@ def split_offer(entries: Iterable[Entry]) -> Iterator[Offer]:
         size += length
     if total > OFFER_ENTRIES or number >= OFFER_PARTS:
         raise MisuseError(
-            f"an offer holds at most {OFFER_ENTRIES} entries; send fewer files, or an archive of them"
+            f"an offer holds at most {OFFER_ENTRIES} entries, and {OFFER_PARTS} MiB of their names;"
+            " send fewer files, or an archive of them"
         )
     yield _part(number, part, last=True)
 
