@@ -31,6 +31,7 @@ class Node:
     __slots__ = (
         "data",
         "durable",
+        "durable_version",
         "entries",
         "kind",
         "mode",
@@ -52,6 +53,7 @@ class Node:
         self.entries: dict[str, tuple[str, Node]] = {}
         self.target = ""
         self.version = 0
+        self.durable_version = 0
 
     @property
     def folder(self) -> bool:
@@ -125,6 +127,7 @@ class SimDisk:
         node.durable = bytes(data)
         node.unsynced = []
         node.version += 1
+        node.durable_version += 1
 
     def _every_node(self) -> list[Node]:
         found: dict[int, Node] = {}
@@ -312,6 +315,7 @@ class SimDisk:
             # Kept simple: a cut is durable at once, with what is left of the unsynced writes.
             del node.data[length:]
             node.durable = node.durable[:length]
+            node.durable_version += 1
             node.unsynced = [(at, piece[: length - at]) for at, piece in node.unsynced if at < length]
             node.version += 1
         elif length > len(node.data):
@@ -418,6 +422,7 @@ class SimDisk:
 def _settle(node: Node) -> None:
     if node.unsynced:
         node.durable = bytes(node.data)
+        node.durable_version += 1
         node.unsynced = []
 
 

@@ -42,6 +42,7 @@ from tallow_protocol.errors import (
 from tallow_protocol.events import (
     OfferReceived,
     PathKind,
+    PathLimit,
     PeerIdentified,
     TransferDone,
     TransferProgress,
@@ -277,7 +278,15 @@ class Peer:
     side: Side
 
     def __init__(
-        self, net: Net, code: Code, *, name: str, verify: bool, cost_s: float, rejoin_s: float = 0.0
+        self,
+        net: Net,
+        code: Code,
+        *,
+        name: str,
+        verify: bool,
+        cost_s: float,
+        rejoin_s: float = 0.0,
+        limit: PathLimit = PathLimit.ANY,
     ) -> None:
         self.world = net.world
         self.net = net
@@ -295,6 +304,7 @@ class Peer:
         self.worker = Worker(self, cost_s)
         self.aside = Worker(self, 3 * cost_s)
         self._rejoin_s = rejoin_s
+        self._limit = limit
         self._returning = Returning(lambda: self.world.tape.below(16) / 16)
         self._returns: Timer | None = None
         self._verify = verify
@@ -305,6 +315,7 @@ class Peer:
         self._waits: Timer | None = None
         self._settling = False
         self._overdue = 0
+        self.tokens: tuple[bytes, ...] = ()
         self._line: Line | None = None
         self._signal: SignalingClient | None = None
         self._again: Reconnect | None = None
@@ -379,6 +390,7 @@ class Peer:
                 self._again.stands()
                 self.stands()
             case Paired():
+                self.tokens = event.tokens
                 self._wait_for(None, self.meet)
                 self._line.on_lost = self.attempt_lost
                 self.net.in_flight_bytes = self._signal.in_flight_bytes
@@ -528,7 +540,8 @@ class Peer:
     def _return(self) -> None:
         """Try to meet the other side again, each way when it is due."""
         now = self.world.now
-        ways = (Way.ROOM, Way.DIRECT) if self.side is Side.B and self.net.direct else (Way.ROOM,)
+        direct = self.side is Side.B and self.net.direct and self.session.allowed is not PathLimit.RELAY_ONLY
+        ways = (Way.ROOM, Way.DIRECT) if direct else (Way.ROOM,)
         for way in self._returning.look(self.session.gone_since, ways, now):
             self.world.note(f"{self.name} returns by {way.value}")
             Return(self, way).start()
@@ -607,7 +620,19 @@ class Peer:
 
     # -- further connections -------------------------------------------------------------------------------
 
-    def attach(self, path: PathKind, *, dedicated: bool) -> None:
+    def accept_data(self, token: bytes) -> None:
+        """Wait for an Attach on a plain connection through the relay."""
+        self.accept(self.net.dial_data(token), PathKind.RELAY_TCP, dedicated=True)
+
+    def attach_data(self, token: bytes) -> None:
+        """Attach over a plain connection through the relay."""
+
+        def dial(peer: Peer, opened: Callable[[End], None]) -> None:
+            opened(self.net.dial_data(token))
+
+        self.attach(PathKind.RELAY_TCP, dedicated=True, dial=dial)
+
+    def attach(self, path: PathKind, *, dedicated: bool, dial: Callable[..., None] | None = None) -> None:
         """Open one more connection of the session to the other side."""
         session = self.session
         number = session.next_number()
@@ -631,7 +656,7 @@ class Peer:
             line = Line(end, answered, end.close)
             line.write(opener.attach)
 
-        self.net.dial_peer(self, opened)
+        (dial or self.net.dial_peer)(self, opened)
 
     def accept(self, end: End, path: PathKind, *, dedicated: bool) -> None:
         """Take a connection that the other side opened."""
@@ -778,12 +803,21 @@ class SendingPeer(Peer):
     side = Side.A
 
     def __init__(
-        self, net: Net, code: Code, entries: Sequence[Entry], sources, *, scan_s: float, **options
+        self,
+        net: Net,
+        code: Code,
+        entries: Sequence[Entry],
+        sources,
+        *,
+        scan_s: float,
+        digests=None,
+        **options,
     ) -> None:
         super().__init__(net, code, name="sender", **options)
         self._entries = entries
         self._sources = sources
         self._scan_s = scan_s
+        self._digests = digests
         self._awaiting = None
         self.pipeline: SendPipeline | None = None
 
@@ -828,6 +862,7 @@ class SendingPeer(Peer):
             sas_nonce=established.r_a,
             epoch_shift=self.net.epoch_shift,
             rejoin_s=self._rejoin_s,
+            paths=self._limit,
         )
         self.world.after(self._scan_s, lambda: self._scanned(session, role))
         self.begin(session)
@@ -841,6 +876,8 @@ class SendingPeer(Peer):
             window=Window(limit_bytes=self.net.in_flight_bytes),
             chunks=ChunkConfig(usual_bytes=64 * 1024, largest_bytes=self.net.chunk_bytes),
             compress=self.net.compress,
+            clock=(lambda: self.world.now) if self.net.compress else None,
+            digests=self._digests,
         )
         role.offer(SenderRole(self._entries, self.pipeline, self.identity), session, self.world.now)
         self.settle()
@@ -873,6 +910,7 @@ class ReceivingPeer(Peer):
     def __init__(self, net: Net, code: Code, folder, **options) -> None:
         super().__init__(net, code, **options)
         self._folder = folder
+        self.answer = "yes"
         self._silent = 0
         self._left = self.budget.left
 
@@ -908,6 +946,7 @@ class ReceivingPeer(Peer):
             sas_commitment=established.sas_commit,
             epoch_shift=self.net.epoch_shift,
             rejoin_s=self._rejoin_s,
+            paths=self._limit,
         )
         self.begin(session)
 
@@ -937,5 +976,8 @@ class ReceivingPeer(Peer):
 
     def _accept(self) -> None:
         if self.alive and not self.ended:
-            self.role.accept(self.session, self.world.now)
+            if self.answer == "yes":
+                self.role.accept(self.session, self.world.now)
+            else:
+                self.role.refuse(self.session, self.world.now, unattended=self.answer == "unattended")
             self.settle()

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 from tallow_net.errors import PeerViolationError
 from tallow_net.framing import FrameDecoder, encode_frame
-from tallow_net.limits import HALF_CLOSE_S, PAIR_IDLE_S, READY_ANSWER_S, SIGNALING_FRAME_BYTES
+from tallow_net.limits import (
+    HALF_CLOSE_S,
+    PAIR_IDLE_S,
+    READY_ANSWER_S,
+    SIGNALING_FRAME_BYTES,
+    TOKENS_PER_READY,
+)
 from tallow_net.signaling import (
     Allocate,
     Allocated,
@@ -27,6 +33,7 @@ from tallow_net.signaling import (
     decode,
     encode,
 )
+from tallow_relay.datatokens import DataTokens, TokenPlace
 from tallow_relay.effects import Called, Dismissed, Effect, Paired, Seated, Superseded
 from tallow_relay.errors import RoomRefusedError
 from tallow_relay.rooms import RoomLimits, RoomRegistry
@@ -137,7 +144,10 @@ class _Pair:
         self.moved_at = relay.world.now
         for client in self.clients:
             client.pair = self
-            client.say(Ready(()))
+        tokens = {side: tuple(relay.world.fresh(32) for _ in range(TOKENS_PER_READY)) for side in Side}
+        relay.tokens.add(number, tokens)
+        a.say(Ready(tokens[Side.A]))
+        b.say(Ready(tokens[Side.B]))
         relay.world.after(READY_ANSWER_S, self.unready)
         relay.world.after(PAIR_IDLE_S, self.idle)
 
@@ -181,6 +191,7 @@ class _Pair:
         self.relay.world.after(5.0 if cut else HALF_CLOSE_S, self.end)
 
     def end(self) -> None:
+        self.relay.tokens.forget(self.number)
         for client in self.clients:
             if not client.over:
                 client.over = True
@@ -205,6 +216,9 @@ class RelayNode:
         self._clients: dict[int, _Client] = {}
         self._pairs: dict[int, _Pair] = {}
         self._deadline_at: float | None = None
+        self.tokens = DataTokens()
+        self._used: set[TokenPlace] = set()
+        self._data: dict[tuple[int, int], End] = {}
 
     def crash(self) -> None:
         """Die: every wire is reset."""
@@ -221,6 +235,25 @@ class RelayNode:
         """Serve a new connection."""
         self._numbers += 1
         self._clients[self._numbers] = _Client(self, self._numbers, end)
+
+    def join_data(self, end: End, token: bytes) -> None:
+        """Join two data connections whose tokens belong together; nothing is said to either."""
+        place = self.tokens.take(token) if self.up else None
+        if place is None:
+            end.abort()
+            return
+        if place in self._used:
+            raise BrokenRuleError("a token opens one connection", f"{place}")
+        self._used.add(place)
+        other = self._data.pop((place.pair, place.index), None)
+        if other is None:
+            self._data[place.pair, place.index] = end
+            end.pause()
+            return
+        for one, two in ((end, other), (other, end)):
+            one.on_data = two.write
+            one.on_end = lambda cut, two=two: two.close()
+            one.resume()
 
     def take(self, client: _Client, message: SignalingMessage) -> None:
         """Do what a client asks."""

@@ -10,11 +10,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
+from tallow_crypto import chunk_digest
 from tallow_protocol.code import Code
 from tallow_protocol.core.chunking import PACK_FILE_BYTES
+from tallow_protocol.core.journal import decode_journal
 from tallow_protocol.core.messages import Entry, EntryKind
+from tallow_protocol.disk.leftovers import clean_partials, list_partials
 from tallow_protocol.disk.output import OutputFolder
-from tallow_protocol.events import OnConflict, PathKind
+from tallow_protocol.events import OnConflict, PathKind, PathLimit
 
 from tests.sim.disk import OUT, SimDisk
 from tests.sim.net import Net
@@ -27,17 +30,36 @@ from tests.sim.world import BrokenRuleError, World
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tallow_protocol.core.journal import Journal
+    from tallow_protocol.core.resuming import Learned
+
     from tests.sim.disk import Node
 
 ATTEMPTS = 6
+LONG_REJOIN_S = 600.0
+"""With this limit no trouble of connections alone ends a session that has begun on both sides."""
+
 PATIENCE_S = 15 * 60.0
 """How long the second side may take once the first has ended: its rejoin limit is ten minutes."""
 
 TIME_S = 30 * 60.0
 """From the start of an attempt to its end on both sides, whatever went wrong."""
 
-WORDS = ("copper", "lantern", "tidy"), ("velvet", "walnut", "harbor")
+WORDS = ("copper", "lantern", "cactus"), ("velvet", "walnut", "harbor")
 SIZES = (5, 0, 1, 300_000, 64 * 1024, 64 * 1024 + 1, 256 * 1024 + 1, 600_000, 1_000_000)
+EVIL_NAMES = (
+    "../secretfile",
+    "/etc/secretfile",
+    "secretfile\x00",
+    "con",
+    "a/../b",
+    "x" * 300,
+    ".tallow-partial",
+    "e\u0301",
+)
+LIMITS = (PathLimit.RELAY_ONLY, PathLimit.DIRECT_ONLY, PathLimit.ANY)
+KINDS = ("", "", "text", "zeros")
+TEXT = b"".join(b"%d bottles of beer on the wall\n" % number for number in range(99, 0, -1))
 STALLS = (1.0, 5.0, 20.0, 60.0)
 PATHS = (
     (PathKind.DIRECT_TCP, False),
@@ -69,8 +91,15 @@ class Contents:
         self.opened = 0
 
     def piece(self, path: str, offset: int, length: int) -> bytes:
-        """Return bytes of a file."""
-        return blake3(path.encode()).digest(length=length, seek=offset) if length else b""
+        """Return bytes of a file: noise, or what its name promises."""
+        if not length:
+            return b""
+        if "text" in path:
+            start = offset % len(TEXT)
+            return (TEXT * (length // len(TEXT) + 2))[start : start + length]
+        if "zeros" in path:
+            return bytes(length)
+        return blake3(path.encode()).digest(length=length, seek=offset)
 
     def open(self, file: int) -> _Source:
         """Open entry `file`."""
@@ -98,6 +127,23 @@ class _Source:
         if not self._closed:
             self._closed = True
             self._contents.opened -= 1
+
+
+class Remembered:
+    """A sender's memory of digests, as the store keeps them."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        self._kept: dict[tuple[int, int], bytes] = {}
+
+    def known(self, file: int, chunk_size: int) -> bytes:
+        return self._kept.get((file, chunk_size), b"")
+
+    def learn(self, learned: Sequence[Learned]) -> None:
+        for piece in learned:
+            before = self.known(piece.file, piece.chunk_size)
+            if len(before) == piece.first * 32:
+                self._kept[piece.file, piece.chunk_size] = before + piece.digests
 
 
 @dataclass
@@ -146,6 +192,8 @@ class Scenario:
         self.contents.now = lambda: self.world.now
         self._digests: dict[str, bytes] = {}
         self._right: dict[int, int] = {}
+        self._judged: dict[int, tuple[int, int, int]] = {}
+        self.digests = Remembered(self) if below(2) == 1 else None
         self.seen: set[str] = set()
         self.allowed: frozenset[str] = frozenset()
         self.troubled = False
@@ -174,7 +222,14 @@ class Scenario:
             )
         if folder and self.tape.below(3) == 2:
             entries.append(
-                Entry(f"{folder}secretlink", EntryKind.LINK, None, 0o777, 10**18, "secretfile-0.bin")
+                Entry(
+                    f"{folder}secretlink",
+                    EntryKind.LINK,
+                    None,
+                    0o777,
+                    10**18,
+                    entries[-1].path.partition("/")[2],
+                )
             )
         return entries
 
@@ -195,10 +250,22 @@ class Scenario:
                 if self.tape.below(2) == 0:
                     self.heal()
                 self.world.run(lambda: False, self.world.now + 100.0)
+                self._calm()
+                self._partials()
                 self.overwrite = self.tape.below(2) == 1
                 if not self.overwrite:
                     self.disk.clear()
         raise BrokenRuleError("after the faults heal it is done", "no attempt was left")
+
+    def _partials(self) -> None:
+        """List what was left, as `tallow resume list` does, and clean it now and then."""
+        for info in list_partials(OUT, calls=self.disk):
+            if info.path not in self.files or info.verified_bytes > info.size_bytes:
+                raise BrokenRuleError("what is left can be listed", f"{info.path}: {info.verified_bytes}")
+        if self.tape.below(4) == 3:
+            clean_partials(OUT, calls=self.disk)
+            if list_partials(OUT, calls=self.disk):
+                raise BrokenRuleError("what is left can be cleaned", "something stays")
 
     def heal(self) -> None:
         """Let nothing more go wrong."""
@@ -223,12 +290,28 @@ class Scenario:
         started = self.world.now
         self._calm()
         self.troubled = self.second = False
+        self.evil: list[Entry] = []
+        self.limits = PathLimit.ANY, PathLimit.ANY
+        self.survives = self.rejoin_s >= LONG_REJOIN_S
         self.allowed = frozenset()
+        if troubles:
+            self._odd()
         options = {"verify": self.verify, "cost_s": self.cost_s, "rejoin_s": self.rejoin_s}
-        self.sender = SendingPeer(self.net, code, self.entries, self.contents, scan_s=self.scan_s, **options)
+        self.sender = SendingPeer(
+            self.net,
+            code,
+            self.evil or self.entries,
+            self.contents,
+            scan_s=self.scan_s,
+            digests=self.digests,
+            limit=self.limits[0],
+            **options,
+        )
         policy = OnConflict.OVERWRITE if self.overwrite else OnConflict.ASK
         folder = OutputFolder(OUT, calls=self.disk, on_conflict=policy)
-        self.receiver = ReceivingPeer(self.net, code, folder, name="receiver", **options)
+        self.receiver = ReceivingPeer(
+            self.net, code, folder, name="receiver", limit=self.limits[1], **options
+        )
         self.net.find_other = self._other
         self.net.code_told = self._told
         self._came = False
@@ -261,6 +344,8 @@ class Scenario:
     def _agree(self) -> bool:
         """Look whether both sides tell the same; return whether they tell of success."""
         sender, receiver = self.sender, self.receiver
+        if self.survives and receiver.summary is None and (sender.error or receiver.error):
+            raise BrokenRuleError("a session outlives its connections", self._story())
         for peer in (sender, receiver):
             if peer.error is not None:
                 self.seen.add(peer.error.code)
@@ -337,6 +422,7 @@ class Scenario:
             self._stall,
             self._deafen,
             self._attach,
+            self._data,
             self._down,
             self._relay_crash,
             self._kill,
@@ -346,9 +432,28 @@ class Scenario:
             self._stranger,
             self._source,
             self._cancel,
+            self._refuse,
         ]
         for _ in range(self.tape.pick((0, 1, 1, 2, 3, 5))):
             self.tape.pick(kinds)(self.tape.span(0.0, 1.5 * self.span_s), code)
+
+    def _odd(self) -> None:
+        """Let one of the people be odd: names that no disk should get, or paths that the two do not agree on."""
+        odd = self.tape.below(16)
+        if odd == 15:
+            name = self.tape.pick(EVIL_NAMES)
+            self.evil = [Entry(name, EntryKind.FILE, 5, 0o644, 0)]
+            self._trouble(GONE, "bad_name", "violation")
+            self.survives = False
+        elif odd == 14:
+            self.limits = self.tape.pick(LIMITS), self.tape.pick(LIMITS)
+            self._trouble(GONE, "no_path", "peer_unreachable", "violation")
+            self.survives = False
+
+    def _refuse(self, at_s: float, code: Code) -> None:
+        self.survives = False
+        self._trouble(GONE, "refused")
+        self.receiver.answer = self.tape.pick(("no", "unattended"))
 
     def _trouble(self, *codes: str | frozenset[str]) -> None:
         self.troubled = True
@@ -359,11 +464,17 @@ class Scenario:
         wires = [wire for wire in self.net.wires if wire.open]
         return self.tape.pick(wires) if wires else None
 
+    def _begun(self) -> bool:
+        return all(peer.session is not None and peer.session.begun for peer in (self.sender, self.receiver))
+
     def _later(self, at_s: float, what: str, call: Callable[[], None]) -> None:
         attempt = self.attempts
 
         def due() -> None:
             if self.attempts == attempt and not self.world.healed:
+                # A receiver that was never acknowledged comes back for 20 s alone: the sender may not have begun.
+                heard = self._begun() and self.receiver.session.acknowledged > 0
+                self.survives = self.survives and heard
                 self.world.note(what)
                 call()
 
@@ -395,6 +506,23 @@ class Scenario:
 
         self._later(at_s, f"attach {path.value}", attach)
 
+    def _data(self, at_s: float, code: Code) -> None:
+        """Open plain data connections through the relay; a thief may come with a token that it saw."""
+        thief = self.tape.below(2)
+
+        def join() -> None:
+            if self._begun() and not self.sender.ended and not self.receiver.ended:
+                tokens = list(zip(self.sender.tokens, self.receiver.tokens, strict=True))
+                if tokens:
+                    self.sender.attach_data(tokens[0][0])
+                    self.receiver.accept_data(tokens[0][1])
+                    if thief:
+                        self.world.after(
+                            self.tape.span(0.0, self.span_s), lambda: self.net.dial_data(tokens[0][0])
+                        )
+
+        self._later(at_s, "data connection", join)
+
     def _down(self, at_s: float, code: Code) -> None:
         for_s = self.tape.pick(STALLS)
         self._trouble(GONE)
@@ -419,6 +547,7 @@ class Scenario:
         self._later(at_s, f"relay crash {for_s:g} s", crash)
 
     def _kill(self, at_s: float, code: Code) -> None:
+        self.survives = False
         of_receiver = self.tape.below(2)
         self._trouble(GONE)
 
@@ -431,6 +560,7 @@ class Scenario:
         self._later(at_s, "crash", kill)
 
     def _power(self, at_s: float, code: Code) -> None:
+        self.survives = False
         self._trouble(GONE)
 
         def power() -> None:
@@ -443,6 +573,7 @@ class Scenario:
         self._later(at_s, "power loss", power)
 
     def _disk_fault(self, at_s: float, code: Code) -> None:
+        self.survives = False
         kind = self.tape.below(3)
         self._trouble(GONE, DISK)
         if kind == 2:
@@ -452,6 +583,7 @@ class Scenario:
         self.disk.fail_at[operation] = (5, 28)[kind]
 
     def _hostile(self, at_s: float, code: Code) -> None:
+        self.survives = False
         every = self.tape.pick((32, 8, 128))
         self._trouble(MIDDLE)
         before: list[bytes] = []
@@ -481,7 +613,9 @@ class Scenario:
         self._later(at_s, "hostile middle", begin)
 
     def _stranger(self, at_s: float, code: Code) -> None:
-        right = self.second = self.tape.below(3) == 2
+        self.survives = False
+        right = self.tape.below(3) == 2
+        self.second = self.second or right
         self._trouble(GONE, frozenset({"wrong_code", "burned", "two_receivers"}))
         text = code if right else Code.parse(f"{code.nameplate}-zebra-zebra-zebra")
         stranger = ReceivingPeer(
@@ -495,10 +629,12 @@ class Scenario:
         self._later(at_s / 4, "stranger", stranger.meet)
 
     def _source(self, at_s: float, code: Code) -> None:
+        self.survives = False
         self._trouble(GONE, "source_changed", "file", "peer_failed")
         self.contents.changed_after = self.world.now + at_s
 
     def _cancel(self, at_s: float, code: Code) -> None:
+        self.survives = False
         of_receiver = self.tape.below(2)
         self._trouble(GONE, "cancelled", "interrupted", "refused")
 
@@ -524,6 +660,9 @@ class Scenario:
             for path, node in self.disk.tree():
                 if not node.folder and not node.target:
                     self._right_bytes(path, node)
+            for name, folder in self.disk.own():
+                if name.startswith(".tallow-partial"):
+                    self._journals(dict(folder.entries.values()))
         pipeline = self.sender.pipeline if self.sender is not None else None
         if pipeline is not None:
             self._window(pipeline)
@@ -538,6 +677,31 @@ class Scenario:
                 "a final name never holds wrong bytes", f"{path}: {len(node.data)} of {self.files[path]}"
             )
         self._right[node.number] = node.version
+
+    def _journals(self, nodes: dict[str, Node]) -> None:
+        """Look whether every journal tells only of chunks that are right and durable."""
+        for name, journal in nodes.items():
+            data = nodes.get(name.removesuffix(".journal") + ".data")
+            if not name.endswith(".journal") or data is None:
+                continue
+            seen = journal.version, data.number, data.durable_version
+            if self._judged.get(journal.number) == seen:
+                continue
+            self._judged[journal.number] = seen
+            said = decode_journal(bytes(journal.data))
+            if said is not None:
+                self._chunks(said, data)
+
+    def _chunks(self, said: Journal, data: Node) -> None:
+        rule = "the journal is a subset of what was verified and durable"
+        size = said.header.chunk_size
+        for index in range(said.count):
+            digest = said.digests[index * 32 : (index + 1) * 32]
+            if chunk_digest(data.durable[index * size : (index + 1) * size]) != digest:
+                raise BrokenRuleError(rule, f"{said.header.path}: chunk {index} is not durable")
+            length = min(size, said.header.size - index * size)
+            if chunk_digest(self.contents.piece(said.header.path, index * size, length)) != digest:
+                raise BrokenRuleError(rule, f"{said.header.path}: chunk {index} was never sent")
 
     def _window(self, pipeline) -> None:
         window = pipeline.window

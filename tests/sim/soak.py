@@ -7,6 +7,8 @@ import sys
 import time
 from collections import Counter
 
+import tallow_protocol
+
 from tests.sim.scenario import Outcome, run_seed, run_tape
 from tests.sim.standins import REAL_EVERY
 from tests.sim.tape import Tape, shrink
@@ -57,7 +59,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--stop", action="store_true", help="stop at the first failure, and print its rule alone"
     )
+    parser.add_argument("--under", help="fail unless the code under test lies in this folder")
     options = parser.parse_args(arguments)
+    if options.under is not None and not tallow_protocol.__file__.startswith(options.under):
+        parser.error(f"the code under test is {tallow_protocol.__file__}")
     if options.seed is not None or options.tape is not None:
         if options.seed is not None:
             outcome = run_seed(options.seed)
