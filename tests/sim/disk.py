@@ -103,7 +103,9 @@ class SimDisk:
     def power_loss(self) -> None:
         """Lose what was not synced, as the tape says."""
         self._open.clear()
-        keep = self._tape.below(len(self._unsynced_names) + 1)
+        keep = len(self._unsynced_names)
+        if self._tape.below(2) == 1:
+            keep = self._tape.below(keep + 1)
         for steps in self._unsynced_names[:keep]:
             self._make_durable(steps)
         self._unsynced_names.clear()

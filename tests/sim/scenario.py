@@ -201,6 +201,7 @@ class Scenario:
         self.receiver: ReceivingPeer | None = None
         self.attempts = 0
         self.crashed = self.overwrite = False
+        self.at_name: Callable[[], None] | None = None
         self.world.watchers.append(self._look)
         # How long an undisturbed transfer takes, about: troubles come within that time.
         self.span_s = (
@@ -291,6 +292,7 @@ class Scenario:
         self._calm()
         self.troubled = self.second = False
         self.evil: list[Entry] = []
+        self.at_name = None
         self.limits = PathLimit.ANY, PathLimit.ANY
         self.survives = self.rejoin_s >= LONG_REJOIN_S
         self.allowed = frozenset()
@@ -426,6 +428,7 @@ class Scenario:
             self._down,
             self._relay_crash,
             self._kill,
+            self._power,
             self._power,
             self._disk_fault,
             self._hostile,
@@ -570,7 +573,10 @@ class Scenario:
             if self.receiver.summary is None:
                 self._forgive()
 
-        self._later(at_s, "power loss", power)
+        if self.tape.below(2) == 0:
+            self._later(at_s, "power loss", power)
+        else:  # in the moment when the first large file gets its name
+            self.at_name = lambda: self._later(0.0, "power loss", power)
 
     def _disk_fault(self, at_s: float, code: Code) -> None:
         self.survives = False
@@ -660,6 +666,9 @@ class Scenario:
             for path, node in self.disk.tree():
                 if not node.folder and not node.target:
                     self._right_bytes(path, node)
+                    if self.at_name is not None and len(node.data) > PACK_FILE_BYTES:
+                        due, self.at_name = self.at_name, None
+                        due()
             for name, folder in self.disk.own():
                 if name.startswith(".tallow-partial"):
                     self._journals(dict(folder.entries.values()))
