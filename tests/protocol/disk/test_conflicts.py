@@ -325,4 +325,4 @@ def test_nothing_outside_the_output_directory_is_touched_under_any_policy(policy
         for folder, inner, files in os.walk(out):
             for link in (Path(folder) / entry for entry in inner + files):
                 if link.is_symlink() and link not in theirs:
-                    assert link.resolve().is_relative_to(out.resolve())
+                    assert Path(os.path.realpath(link)).is_relative_to(out.resolve())
