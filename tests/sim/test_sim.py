@@ -11,8 +11,6 @@ from tests.sim.world import BrokenRuleError, World
 
 WORLDS = 2000
 SHARDS = 20
-KNOWN: dict[int, str] = {1327: "the journal is a subset of what was verified and durable"}
-"""Seeds that find something not mended yet, with the rule: each has to break until it is."""
 
 
 @pytest.mark.parametrize("shard", range(SHARDS))
@@ -22,10 +20,7 @@ def test_every_rule_holds_in_every_world(shard: int, record_property) -> None:
     for seed in range(1 + shard * each, 1 + (shard + 1) * each):
         outcome = run_seed(seed)
         events += outcome.events
-        if seed in KNOWN:
-            assert outcome.broken is not None
-            assert outcome.broken.rule == KNOWN[seed]
-        elif outcome.broken is not None:
+        if outcome.broken is not None:
             pytest.fail(report(seed, outcome, runs=60), pytrace=False)
     record_property("worlds", each)
     print(f"{each} worlds, {events} events")

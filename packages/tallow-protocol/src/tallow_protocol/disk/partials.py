@@ -360,6 +360,10 @@ class PartialFolder:
 
     def _new_here(self, name: str, header: JournalHeader) -> PartialFile:
         try:
+            self._calls.stat(f"{name}.data", dir_fd=self._handle)
+        except FileNotFoundError:
+            self.remove(name, "journal")  # a power cut may leave it without its data; it says nothing of new data
+        try:
             data = self._calls.open(f"{name}.data", _NEW_FILE, 0o600, dir_fd=self._handle)
         except FileExistsError:
             standing = self._own(f"{name}.data")
