@@ -362,7 +362,8 @@ class PartialFolder:
         try:
             self._calls.stat(f"{name}.data", dir_fd=self._handle)
         except FileNotFoundError:
-            self.remove(name, "journal")  # a power cut may leave it without its data; it says nothing of new data
+            # A power cut may leave it without its data; it says nothing of new data.
+            self.remove(name, "journal")
         try:
             data = self._calls.open(f"{name}.data", _NEW_FILE, 0o600, dir_fd=self._handle)
         except FileExistsError:
