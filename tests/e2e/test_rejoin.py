@@ -7,28 +7,15 @@ import time
 import pytest
 
 from tests.e2e.kit import RELAY, assert_same, local, needs_programs, stage, write_random
-from tests.protocol.paths.middle import Middle
+from tests.protocol.paths.processes import between
 
-__all__ = ["stage"]
+__all__ = ["between", "stage"]
 
 pytestmark = [needs_programs, pytest.mark.timeout(180)]
 
 MIB = 1 << 20
 RATE = 12 * MIB
 END_S = 90
-
-
-@pytest.fixture
-def between():
-    made = []
-
-    def make(target, **settings):
-        made.append(Middle(target, **settings))
-        return made[-1]
-
-    yield make
-    for middle in made:
-        middle.close()
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from tallow_crypto import DIGEST_BYTES, HybridKem, IdentityKeyPair, Secret, chunk_digest
 from tallow_net import Side
 
+from tallow_protocol.aio.inputs import BytesSource
 from tallow_protocol.code import Code
 from tallow_protocol.core.budget import GuessBudget
 from tallow_protocol.core.chunking import ChunkConfig
@@ -47,34 +48,18 @@ FRAMES_AHEAD = 4
 """Frames that one direction of a connection holds: as a full socket would, it stops the sender."""
 
 
-class _MemorySource:
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def read_into(self, offset: int, buffer: memoryview) -> int:
-        piece = self._data[offset : offset + len(buffer)]
-        buffer[: len(piece)] = piece
-        return len(piece)
-
-    def changed(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        pass
-
-
 class MemorySources:
     """The files of an offer, by entry number."""
 
     def __init__(self, contents: Sequence[bytes | None]) -> None:
         self._contents = contents
 
-    def open(self, file: int) -> _MemorySource:
+    def open(self, file: int) -> BytesSource:
         """Open entry `file`."""
         content = self._contents[file]
         if content is None:
             raise MisuseError("a folder was opened as a file")
-        return _MemorySource(content)
+        return BytesSource(content)
 
 
 @dataclass

@@ -296,9 +296,9 @@ async def listen(
                 sock.listen(BACKLOG)
                 listener._start_tcp(sock, context)  # noqa: SLF001  (one module, one thing)
             elif certificate is None:
-                listener._unserved.append(sock)  # noqa: SLF001
+                listener._unserved.append(sock)  # noqa: SLF001  (as above)
             else:
-                listener._start_quic(sock, certificate, quic_window)  # noqa: SLF001
+                listener._start_quic(sock, certificate, quic_window)  # noqa: SLF001  (as above)
     except BaseException:
         await listener.close()
         for sock in bound:

@@ -351,7 +351,7 @@ class Engine(QuicConnection):
         leaf = tls._peer_certificate  # noqa: SLF001  (aioquic shows it nowhere else)
         if leaf is None:
             return ()
-        chain = tls._peer_certificate_chain  # noqa: SLF001
+        chain = tls._peer_certificate_chain  # noqa: SLF001  (as above)
         return tuple(certificate.public_bytes(Encoding.DER) for certificate in (leaf, *chain))
 
 

@@ -102,7 +102,7 @@ class DirectDoor:
 
 def _quic_certificate() -> Certificate:
     """Import the engine and make a certificate, which takes a tenth of a second, away from the loop."""
-    import tallow_net.transport.quic_listener  # noqa: F401
+    import tallow_net.transport.quic_listener  # noqa: F401 - loaded in a thread, used by whoever listens
     from tallow_net.transport.certificates import generate_certificate
 
     return generate_certificate()

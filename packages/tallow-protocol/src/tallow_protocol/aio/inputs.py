@@ -20,7 +20,7 @@ from tallow_protocol.limits import TEXT_BYTES, TEXT_MODE
 if TYPE_CHECKING:
     from tallow_protocol.core.filling import Source
 
-__all__ = ["TEXT_NAME", "StreamInput", "StreamReader", "StreamSources", "TextSources", "text_scan"]
+__all__ = ["TEXT_NAME", "BytesSource", "StreamInput", "StreamReader", "StreamSources", "TextSources", "text_scan"]
 
 TEXT_NAME = "text.txt"
 """The name of a text where the receiver wants a file."""
@@ -43,7 +43,9 @@ def text_scan(text: str) -> tuple[Scan, bytes]:
     return Scan((ScannedEntry(entry, "", None),), ()), data
 
 
-class _TextSource:
+class BytesSource:
+    """A source that is held in memory."""
+
     def __init__(self, data: bytes) -> None:
         self._data = data
 
@@ -68,7 +70,7 @@ class TextSources:
     def open(self, file: int) -> Source:
         """Return the text."""
         del file
-        return _TextSource(self._data)
+        return BytesSource(self._data)
 
 
 class StreamSources:

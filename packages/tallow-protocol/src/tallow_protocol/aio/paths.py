@@ -616,4 +616,4 @@ def _address(text: str | None) -> IpAddress | None:
 
 def _import_quic() -> None:
     """Import the engine, which takes a tenth of a second, away from the loop."""
-    import tallow_net.transport.quic  # noqa: F401
+    import tallow_net.transport.quic  # noqa: F401 - loaded in a thread, used by whoever dials
