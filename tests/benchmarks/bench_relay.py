@@ -54,7 +54,7 @@ def play_sender(descriptors: list[int], bytes_per_s: float) -> None:
     while True:
         for key, _ in selector.select():
             try:
-                sent += key.fileobj.send(piece)  # type: ignore[union-attr]
+                sent += key.fileobj.send(piece)  # type: ignore[union-attr]  # a socket
             except BlockingIOError:
                 continue
             except OSError:
@@ -75,7 +75,7 @@ def play_receiver(descriptors: list[int], seconds: float) -> None:
     def read_until(end: float) -> None:
         while time.monotonic() < end:
             for key, _ in selector.select(timeout=0.1):
-                counts[key.data] += key.fileobj.recv_into(buffer)  # type: ignore[union-attr]
+                counts[key.data] += key.fileobj.recv_into(buffer)  # type: ignore[union-attr]  # a socket
 
     sys.stdout.write("ready\n")
     sys.stdout.flush()

@@ -852,7 +852,7 @@ def _check_host(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
 
 
 def _mdns_seeds() -> list[bytes]:
-    from zeroconf import DNSAddress, DNSOutgoing, DNSService  # type: ignore[attr-defined]
+    from zeroconf import DNSAddress, DNSOutgoing, DNSService  # type: ignore[attr-defined]  # not in __all__
 
     instance = f"{_NAME}.{SERVICE}"
     packets = []
@@ -867,7 +867,7 @@ def _mdns_seeds() -> list[bytes]:
 @target(_mdns_seeds)
 def mdns(data: bytes) -> None:
     """Whatever arrives on the multicast port: sixteen places at most, each one host that may be dialled."""
-    from zeroconf import DNSIncoming, RecordUpdate  # type: ignore[attr-defined]
+    from zeroconf import DNSIncoming, RecordUpdate  # type: ignore[attr-defined]  # not in __all__
 
     if not 0 < len(data) <= 9000:
         return

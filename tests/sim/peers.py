@@ -6,6 +6,7 @@ the Session with its role and pipeline over any number of wires, and ends with a
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -438,13 +439,13 @@ class Peer:
     def stands(self) -> None:
         """Take note that the room is ours."""
 
+    @abstractmethod
     def prove(self) -> None:
         """Prove the code over the line."""
-        raise NotImplementedError
 
+    @abstractmethod
     def attempt_lost(self) -> None:
         """Take note that the line ended before there were keys."""
-        raise NotImplementedError
 
     def _expect(self, take: Callable[[bytes], None]) -> None:
         def taken(body: bytes) -> None:

@@ -47,7 +47,7 @@ def sending(*sizes: int, window_bytes: int = WINDOW, **options: object) -> SendP
         MemorySources(contents),
         window=Window(limit_bytes=window_bytes),
         chunks=SMALL_CHUNKS,
-        **options,  # type: ignore[arg-type]
+        **options,  # type: ignore[arg-type]  # whatever a test changes
     )
     pipeline.accept(None)
     return pipeline
@@ -250,7 +250,7 @@ class CountingSources(MemorySources):
         self.inside: threading.Event | None = None
         self.go_on = threading.Event()
 
-    def open(self, file: int) -> object:  # type: ignore[override]
+    def open(self, file: int) -> object:  # type: ignore[override]  # a source all the same
         source, counting = super().open(file), self
         self.open_now += 1
         self.most = max(self.most, self.open_now)
@@ -291,7 +291,7 @@ def test_a_link_holds_few_files_open_and_none_once_it_is_lost() -> None:
     plans = [pipeline.plan(0, 0.0) for _ in range(45)]
     for plan in plans:
         assert plan is not None
-        if not plan.last:  # type: ignore[union-attr]
+        if not plan.last:  # type: ignore[union-attr]  # all are chunks here
             fill(pipeline, plan)
     assert sources.most <= OPEN_SOURCES
     pipeline.lost(0)

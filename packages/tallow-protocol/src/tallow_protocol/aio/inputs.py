@@ -20,7 +20,15 @@ from tallow_protocol.limits import TEXT_BYTES, TEXT_MODE
 if TYPE_CHECKING:
     from tallow_protocol.core.filling import Source
 
-__all__ = ["TEXT_NAME", "BytesSource", "StreamInput", "StreamReader", "StreamSources", "TextSources", "text_scan"]
+__all__ = [
+    "TEXT_NAME",
+    "BytesSource",
+    "StreamInput",
+    "StreamReader",
+    "StreamSources",
+    "TextSources",
+    "text_scan",
+]
 
 TEXT_NAME = "text.txt"
 """The name of a text where the receiver wants a file."""
@@ -50,15 +58,17 @@ class BytesSource:
         self._data = data
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill the buffer from `offset`; return how many bytes that was."""
         piece = self._data[offset : offset + len(buffer)]
         buffer[: len(piece)] = piece
         return len(piece)
 
     def changed(self) -> bool:
+        """Return False: it is what it is."""
         return False
 
     def close(self) -> None:
-        pass
+        """Do nothing: the bytes are the caller's."""
 
 
 class TextSources:
