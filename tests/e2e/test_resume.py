@@ -66,8 +66,9 @@ def test_killed_in_mid_file_the_next_transfer_sends_the_rest(both, source, victi
     both.interrupted(source, victim)
 
     sender, receiver = both.start(source)
+    ended = [(side.end(), side.errors) for side in (sender, receiver)]
+    assert [code for code, _errors in ended] == [0, 0], ended
     for side in (sender, receiver):
-        assert side.end() == 0, side.errors
         (resumed,) = [event for event in side.events if event["event"] == "resumed"]
         assert 64 * MIB <= resumed["bytes"] < SIZE_MIB * MIB == resumed["total"]
         told = side.events.index(resumed)

@@ -256,8 +256,8 @@ def test_known_digests_spare_the_sender_to_read_what_the_receiver_has(monkeypatc
     assert known >= 8
     read = []
     monkeypatch.setattr(
-        "tallow_protocol.testing._MemorySource.read_into",
-        lambda self, offset, buffer: (read.append(offset), fill(self._data, offset, buffer))[1],
+        "tallow_protocol.aio.inputs.BytesSource.read_into",
+        lambda self, offset, buffer: (read.append(offset), fill(data, offset, buffer))[1],
     )
 
     second = pair_of({NAME: data}, folder=first.folder, digests=port)
