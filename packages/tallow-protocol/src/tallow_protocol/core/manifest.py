@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 
 __all__ = ["FileManifest", "manifest_message", "sign_manifest", "verify_manifest"]
 
-_NO_ROOT = bytes(DIGEST_BYTES)
+_HAS_ROOT = 2
+"""In place of 1, which is a file whose root is to come."""
 
 
 class FileManifest:
-    """Collects an offer's parts and the roots of its files, in any order of files. 40 bytes a file, and the parts.
+    """Collects an offer's parts and the roots of its files, in any order of files. 33 bytes an entry.
 
     Calls may not overlap.
     """
@@ -47,7 +48,7 @@ class FileManifest:
         self._entries = 0
         self._last = False
         self._is_file = bytearray()
-        self._roots: dict[int, bytes] = {}
+        self._roots = bytearray()
 
     def add_offer(self, offer: Offer) -> None:
         """Add the next part. Raises MisuseError after the last part, or once a digest was taken."""
@@ -56,21 +57,24 @@ class FileManifest:
         self._parts.update(lv(TallowCodec.raw_map(offer)))
         self._is_file.extend([entry.kind is EntryKind.FILE for entry in offer.entries])
         self._entries += len(offer.entries)
+        self._roots.extend(bytes(DIGEST_BYTES * len(offer.entries)))
         self._last = offer.last
 
     def add_root(self, file: int, root: bytes) -> None:
         """Set the root (32 bytes) of a file of the offer; a file that was not selected gets none."""
         if not 0 <= file < len(self._is_file) or not self._is_file[file] or len(root) != DIGEST_BYTES:
             raise MisuseError(f"entry {file} of the offer is no file, or its root has not 32 bytes")
-        if self._roots.setdefault(file, root) != root:
+        begin, end = DIGEST_BYTES * file, DIGEST_BYTES * (file + 1)
+        if self._is_file[file] == _HAS_ROOT and self._roots[begin:end] != root:
             raise IntegrityError(f"file {file} was given two different roots")
+        self._is_file[file] = _HAS_ROOT
+        self._roots[begin:end] = root
 
     def digest(self) -> bytes:
         """Return the digest (32 bytes) over all parts and the roots so far. Usable once, after the last part."""
         if not self._last or self._entries < 0:
             raise MisuseError("a manifest's digest is taken once, after the last part of the offer")
-        known = self._roots.get
-        self._parts.update(b"".join([known(number, _NO_ROOT) for number in range(self._entries)]))
+        self._parts.update(self._roots)
         self._entries = -1
         return self._parts.digest()
 

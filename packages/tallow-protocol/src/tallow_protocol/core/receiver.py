@@ -118,8 +118,9 @@ class ReceiverRole:
     def confirmed(self, session: Session, now: float) -> None:
         """Show an offer that waited for the digits."""
         del now
-        if self._offer is not None:
-            session.emit(self._offer)
+        offer, self._offer = self._offer, None
+        if offer is not None:
+            session.emit(offer)
 
     def message(self, session: Session, message: Message, now: float) -> None:
         """Take the offer, the ends of files and the manifest."""
@@ -188,10 +189,10 @@ class ReceiverRole:
             self._refuse(session, job.error, now)
         elif job.error is not None:
             session.fail(job.error, now)
-        else:
+        elif session.awaits_confirmation:
             self._offer = job.result
-            if not session.awaits_confirmation:
-                session.emit(job.result)
+        else:  # not kept: of a hundred thousand entries it is 20 MB
+            session.emit(job.result)
 
     def accept(self, session: Session, now: float, *, chosen: Container[int] | None = None) -> None:
         """Take the user's yes: check the disk, then tell the sender. After the session's end it does nothing.

@@ -15,7 +15,7 @@ and when the whole is at most 4,096 bytes and 64 components.
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import Protocol
 
@@ -281,8 +281,14 @@ class NameIndex:
 
 def check_offer(entries: Iterable[NamedEntry]) -> tuple[tuple[str, ...], ...]:
     """Return each entry's components, in order; raise NameRefusedError at the first that is refused."""
+    return tuple(checked_offer(entries))
+
+
+def checked_offer(entries: Iterable[NamedEntry]) -> Iterator[tuple[str, ...]]:
+    """Yield what `check_offer` returns, one by one; the offer is checked once the last was taken."""
     add = NameIndex().add
-    return tuple(add(entry.path, _BY_VALUE[entry.kind.value], entry.target) for entry in entries)
+    for entry in entries:
+        yield add(entry.path, _BY_VALUE[entry.kind.value], entry.target)
 
 
 def _children(node: _Node) -> dict[str, _Node]:

@@ -16,7 +16,7 @@ from tallow_protocol.disk.calls import SYSTEM
 from tallow_protocol.disk.conflicts import Decision, Standing
 from tallow_protocol.disk.errors import NameRefusedError
 from tallow_protocol.disk.leftovers import PARTIALS_NAME
-from tallow_protocol.disk.names import Kind, check_offer, fold, quoted
+from tallow_protocol.disk.names import Kind, checked_offer, fold, quoted
 from tallow_protocol.disk.partials import PartialFile, PartialFolder
 from tallow_protocol.disk.root import OutputRoot
 from tallow_protocol.disk.space import check_space
@@ -43,20 +43,16 @@ _KINDS = {EntryKind.FILE: Kind.FILE, EntryKind.FOLDER: Kind.FOLDER, EntryKind.LI
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """The entries of an offer whose names may be written, and the components of each."""
+    """The entries of an offer whose names may be written. Their components are cut when they are asked for."""
 
     entries: tuple[Entry, ...]
-    places: tuple[tuple[str, ...], ...]
-
-    @property
-    def tops(self) -> frozenset[str]:
-        """The names of the top level."""
-        return frozenset(components[0] for components in self.places)
+    tops: frozenset[str]
+    """The names of the top level."""
 
 
 def _check(entries: Sequence[Entry]) -> _Checked:
     kept = tuple(entries)
-    checked = _Checked(kept, check_offer(kept))
+    checked = _Checked(kept, frozenset(components[0] for components in checked_offer(kept)))
     for top in checked.tops:
         if top.casefold().startswith(PARTIALS_NAME):
             raise NameRefusedError(f"{quoted(top)} is where Tallow keeps what is on its way")
@@ -79,7 +75,7 @@ class OutputFolder:
     ) -> None:
         self._directory = directory
         self._calls = calls
-        self._checked = _Checked((), ())
+        self._checked = _Checked((), frozenset())
         self._force_space = force_space
         self.on_conflict = on_conflict
 
@@ -111,7 +107,7 @@ class OfferSink:
         self._partials = PartialFolder(root, sender)
         self._checked = checked
         self._force_space = force_space
-        self._places: dict[str, tuple[str, ...]] = {}
+        self._new_names: dict[str, str] = {}
         self._left_out: frozenset[int] = frozenset()
         self._left_paths: frozenset[str] = frozenset()
         self._replaced: frozenset[int] = frozenset()
@@ -129,29 +125,25 @@ class OfferSink:
         """
         # What was checked when it was offered is not checked again; comparing is quick where entries are the same.
         checked = self._checked if self._checked.entries == tuple(entries) else _check(entries)
-        places = checked.places
-        numbers = [number for number in range(len(places)) if chosen is None or number in chosen]
-        left_out = set() if chosen is None else set(range(len(places))).difference(numbers)
-        taken = self._root.existing({places[number][0] for number in numbers})
+        count = len(entries)
+        numbers = [number for number in range(count) if chosen is None or number in chosen]
+        left_out = set() if chosen is None else set(range(count)).difference(numbers)
+        taken = self._root.existing({_top(entries[number].path) for number in numbers})
         if taken and self._root.on_conflict is OnConflict.ASK:
             raise _conflict(taken)
         if taken and self._root.on_conflict is OnConflict.RENAME:
-            places = self._renamed(checked, taken)
+            self._new_names = self._renamed(checked, taken)
         elif taken:
             merged = frozenset(taken)
             self._decide(
-                entries, places, [number for number in numbers if places[number][0] in merged], left_out
+                entries, [number for number in numbers if _top(entries[number].path) in merged], left_out
             )
-        self._places = {
-            entry.path: components for entry, components in zip(checked.entries, places, strict=True)
-        }
         self._left_out = frozenset(left_out)
         self._left_paths = frozenset(entries[number].path for number in left_out)
 
     def _decide(
         self,
         entries: Sequence[Entry],
-        places: Sequence[tuple[str, ...]],
         numbers: Iterable[int],
         left_out: set[int],
     ) -> None:
@@ -159,7 +151,8 @@ class OfferSink:
         refused: list[str] = []
         replaced: set[int] = set()
         for number in numbers:
-            entry, components = entries[number], places[number]
+            entry = entries[number]
+            components = self._place(entry.path)
             try:
                 status = self._root.look(components)
             except ConflictError:  # it would be below a file, a link or somebody else's folder
@@ -186,13 +179,12 @@ class OfferSink:
             raise _conflict(refused, "; neither a file nor a folder takes the place of the other")
         self._replaced = frozenset(replaced)
 
-    def _renamed(self, checked: _Checked, taken: Iterable[str]) -> tuple[tuple[str, ...], ...]:
-        """Return the places with a free name for each top-level name that is taken."""
-        folders = {components[0] for components in checked.places if len(components) > 1}
-        folders |= {
-            components[0]
-            for entry, components in zip(checked.entries, checked.places, strict=True)
-            if entry.kind is EntryKind.FOLDER
+    def _renamed(self, checked: _Checked, taken: Iterable[str]) -> dict[str, str]:
+        """Return a free name for each top-level name that is taken."""
+        folders = {
+            _top(entry.path)
+            for entry in checked.entries
+            if entry.kind is EntryKind.FOLDER or "/" in entry.path
         }
         used = {fold(top) for top in checked.tops}
         new_names: dict[str, str] = {}
@@ -206,7 +198,14 @@ class OfferSink:
                 raise _conflict([top])
             used.add(fold(name))
             new_names[top] = name
-        return tuple((new_names.get(first, first), *rest) for first, *rest in checked.places)
+        return new_names
+
+    def _place(self, path: str) -> tuple[str, ...]:
+        """Return the components of a checked path. Not kept: they cost more than all the rest of an entry."""
+        components = tuple(path.split("/"))
+        if self._new_names:
+            return (self._new_names.get(components[0], components[0]), *components[1:])
+        return components
 
     def check_space(self, size_bytes: int) -> None:
         """Raise NoSpaceError where so many bytes have no room, unless the user wants to try."""
@@ -216,12 +215,12 @@ class OfferSink:
     def make_folder(self, path: str) -> None:
         """Create a folder, private until `finish_folders`, or enter the one that stands there."""
         if path not in self._left_paths:
-            self._root.make_folder(self._places[path])
+            self._root.make_folder(self._place(path))
 
     def make_link(self, path: str, target: str, mtime_ns: int) -> None:
         """Create a link that stays inside the offer."""
         if path not in self._left_paths:
-            self._root.make_link(self._places[path], target, mtime_ns)
+            self._root.make_link(self._place(path), target, mtime_ns)
 
     def have(self, number: int, entry: Entry) -> Existing | None:
         """Return what an interrupted transfer of this sender left of a file, or else what stands in its place.
@@ -231,7 +230,7 @@ class OfferSink:
         size = entry.size or 0
         found = None if size <= PACK_FILE_BYTES else self._partials.find(entry.path, size)
         if found is None and number in self._replaced and size:
-            standing = StandingFile(self._root, self._places[entry.path], size)
+            standing = StandingFile(self._root, self._place(entry.path), size)
             found = standing.existing()
             if found is not None:
                 self._standing[entry.path] = standing
@@ -246,13 +245,13 @@ class OfferSink:
         if resume is not None and not resume.partial:
             return self._standing.pop(path)
         return self._partials.begin(
-            path, size_bytes, chunk_size, self._places[path], resumes=resume is not None
+            path, size_bytes, chunk_size, self._place(path), resumes=resume is not None
         )
 
     def write_small(self, path: str, data: memoryview, mode: int, mtime_ns: int) -> None:
         """Write a whole small file under its final name."""
         if path not in self._left_paths:
-            self._root.write_small(self._places[path], data, mode, mtime_ns)
+            self._root.write_small(self._place(path), data, mode, mtime_ns)
 
     def finish_folders(self, folders: Sequence[tuple[str, int, int]]) -> None:
         """Give folders their modes and times, deepest first; those that stood there keep theirs.
@@ -261,7 +260,7 @@ class OfferSink:
         and every name would be lost with the machine's power until then.
         """
         self._root.finish_folders(
-            (self._places[path], mode, mtime_ns)
+            (self._place(path), mode, mtime_ns)
             for path, mode, mtime_ns in folders
             if path not in self._left_paths
         )
@@ -276,6 +275,10 @@ class OfferSink:
         """Release every handle."""
         self._partials.close()
         self._root.close()
+
+
+def _top(path: str) -> str:
+    return path.partition("/")[0]
 
 
 def _conflict(taken: Sequence[str], why: str = "") -> ConflictError:
