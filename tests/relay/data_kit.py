@@ -4,11 +4,14 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
 
 from tallow_net.relay.data import DATA_PREAMBLE
 from tallow_net.transport.interface import TransportChoice
+from tallow_relay.server import RelayServer
 
-from tests.relay.relay_kit import TCP, Client, paired
+from tests.relay.relay_kit import TCP, Client, paired, relay
 
 DEADLINE_S = 20.0
 
@@ -55,6 +58,28 @@ async def joined(
         other = await show(port, b.tokens[index])
         with other:
             yield one, other
+
+
+@dataclass(frozen=True)
+class Room:
+    """A relay, the two clients of a room, and A's and B's end of their first data connection."""
+
+    server: RelayServer
+    a: Client
+    b: Client
+    one: socket.socket
+    other: socket.socket
+
+
+@asynccontextmanager
+async def room_with_data(**relay_settings: Any) -> AsyncIterator[Room]:
+    """One room with one data connection in a relay of its own; see `relay` for the settings."""
+    async with (
+        relay(**relay_settings) as server,
+        met(server.port) as (a, b),
+        joined(server.port, a, b) as (one, other),
+    ):
+        yield Room(server, a, b, one, other)
 
 
 async def say(sock: socket.socket, data: bytes) -> None:

@@ -34,6 +34,7 @@ TCP = TransportChoice.TCP
 BOTH = (QUIC, TCP)
 LEGS = [(a, b) for a in BOTH for b in BOTH]
 DEADLINE_S = 20.0
+STILL_S = 0.5
 
 
 @cache
@@ -170,3 +171,14 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(DEADLINE_S):
         while not condition():  # noqa: ASYNC110  (a figure has no event)
             await asyncio.sleep(0.005)
+
+
+async def until_still(figure: Callable[[], int]) -> None:
+    """Wait until a figure has not changed for a while: whatever made it grow waits for somebody who does nothing."""
+    loop = asyncio.get_running_loop()
+    seen, since = figure(), loop.time()
+    async with asyncio.timeout(60):
+        while loop.time() < since + STILL_S:
+            await asyncio.sleep(0.005)
+            if (now := figure()) != seen:
+                seen, since = now, loop.time()

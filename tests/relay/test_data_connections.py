@@ -19,8 +19,18 @@ from tallow_relay.datapair import HalfOpenLimits
 from tallow_relay.forward import ForwardTimes
 from tallow_relay.splicing import PipePool, SpliceEngine
 
-from tests.relay.data_kit import dial, hear, hear_all, is_closed, joined, met, say, show
-from tests.relay.relay_kit import BOTH, client, receive_exactly, relay, until
+from tests.relay.data_kit import (
+    dial,
+    hear,
+    hear_all,
+    is_closed,
+    joined,
+    met,
+    room_with_data,
+    say,
+    show,
+)
+from tests.relay.relay_kit import BOTH, client, receive_exactly, relay, until, until_still
 
 MIB = 1 << 20
 both_engines = pytest.mark.parametrize("engine", [SpliceEngine, CopyEngine])
@@ -33,18 +43,19 @@ def reset(sock: socket.socket) -> None:
 
 
 async def say_until_full(sock: socket.socket, limit: int) -> int:
-    """Send until nothing more is taken for half a second; return the bytes, which stay below `limit`."""
+    """Send until nothing more is taken; return the bytes, which stay below `limit`."""
     piece = bytes(MIB)
     sent = 0
-    quiet_since = time.monotonic()
-    async with asyncio.timeout(30):
-        while time.monotonic() < quiet_since + 0.5:
-            try:
+
+    def say_more() -> int:
+        nonlocal sent
+        with suppress(BlockingIOError):
+            while sent < limit:
                 sent += sock.send(piece)
-                quiet_since = time.monotonic()
-                assert sent < limit
-            except BlockingIOError:
-                await asyncio.sleep(0.01)
+        assert sent < limit
+        return sent
+
+    await until_still(say_more)
     return sent
 
 
@@ -54,13 +65,12 @@ async def say_until_full(sock: socket.socket, limit: int) -> int:
 @both_engines
 async def test_mebibytes_arrive_identical_both_ways_at_once(engine: type[Engine]) -> None:
     there, back = os.urandom(24 * MIB), os.urandom(24 * MIB)
-    async with (
-        relay(engine=engine()) as server,
-        met(server.port) as (a, b),
-        joined(server.port, a, b) as (one, other),
-    ):
+    async with room_with_data(engine=engine()) as room:
         _, _, got_there, got_back = await asyncio.gather(
-            say(one, there), say(other, back), hear(other, len(there)), hear(one, len(back))
+            say(room.one, there),
+            say(room.other, back),
+            hear(room.other, len(there)),
+            hear(room.one, len(back)),
         )
         assert (got_there == there, got_back == back) == (True, True)
 
@@ -97,16 +107,12 @@ async def test_what_is_said_before_the_other_side_is_there_waits_for_it(first: S
 @both_engines
 async def test_a_receiver_that_reads_slowly_gets_every_byte(engine: type[Engine]) -> None:
     data = os.urandom(16 * MIB)
-    async with (
-        relay(engine=engine()) as server,
-        met(server.port) as (a, b),
-        joined(server.port, a, b) as (one, other),
-    ):
-        saying = asyncio.create_task(say(one, data))
+    async with room_with_data(engine=engine()) as room:
+        saying = asyncio.create_task(say(room.one, data))
         got = bytearray()
         async with asyncio.timeout(60):
             while len(got) < len(data):
-                got += await asyncio.get_running_loop().sock_recv(other, 40_000)
+                got += await asyncio.get_running_loop().sock_recv(room.other, 40_000)
                 await asyncio.sleep(0)
         await saying
         assert got == data
@@ -142,15 +148,11 @@ async def test_ready_has_four_tokens_a_side_and_no_two_are_equal(choice) -> None
 
 
 async def test_a_used_token_opens_nothing() -> None:
-    async with (
-        relay() as server,
-        met(server.port) as (a, b),
-        joined(server.port, a, b) as (one, other),
-    ):
-        with await show(server.port, a.tokens[0]) as thief:
+    async with room_with_data() as room:
+        with await show(room.server.port, room.a.tokens[0]) as thief:
             assert await is_closed(thief)
-        await say(one, b"unharmed")
-        assert await hear(other, 8) == b"unharmed"
+        await say(room.one, b"unharmed")
+        assert await hear(room.other, 8) == b"unharmed"
 
 
 async def test_a_token_is_used_up_while_it_waits_for_the_other_half() -> None:
@@ -202,17 +204,13 @@ async def test_turned_off_there_are_no_tokens_and_such_connections_are_closed() 
 
 async def test_no_token_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(0)
-    async with (
-        relay() as server,
-        met(server.port) as (a, b),
-        joined(server.port, a, b) as (one, other),
-    ):
-        await say(one, b"x")
-        assert await hear(other, 1) == b"x"
-        with await show(server.port, a.tokens[0]) as thief:
+    async with room_with_data() as room:
+        await say(room.one, b"x")
+        assert await hear(room.other, 1) == b"x"
+        with await show(room.server.port, room.a.tokens[0]) as thief:
             assert await is_closed(thief)
     text = caplog.text + "".join(str(record.__dict__) for record in caplog.records)
-    for token in a.tokens + b.tokens:
+    for token in room.a.tokens + room.b.tokens:
         assert token.hex() not in text
         assert repr(token) not in text
 
@@ -225,14 +223,14 @@ async def test_no_token_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     [b"TLW2" + bytes(32), b"T" * 36, b"TLX", b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 36, b"tlw1" + bytes(32)],
 )
 async def test_a_garbage_preamble_is_closed_and_costs_nobody_else(garbage: bytes) -> None:
-    async with relay() as server, met(server.port) as (a, b), joined(server.port, a, b) as (one, other):
-        with await dial(server.port, garbage) as stranger:
+    async with room_with_data() as room:
+        with await dial(room.server.port, garbage) as stranger:
             async with asyncio.timeout(20):
                 with suppress(ConnectionError):
                     await hear_all(stranger)  # other first bytes get TLS's alert, as they always did
-        await until(lambda: server.connections == 4)
-        await say(one, b"unharmed")
-        assert await hear(other, 8) == b"unharmed"
+        await until(lambda: room.server.connections == 4)
+        await say(room.one, b"unharmed")
+        assert await hear(room.other, 8) == b"unharmed"
 
 
 async def test_a_preamble_that_comes_byte_by_byte_is_taken() -> None:
@@ -334,12 +332,8 @@ async def test_data_connections_count_as_connections_of_their_address() -> None:
 async def test_a_receiver_that_stops_makes_its_sender_stop_within_the_in_flight_bound(
     engine: type[Engine],
 ) -> None:
-    async with (
-        relay(engine=engine()) as server,
-        met(server.port) as (a, b),
-        joined(server.port, a, b) as (one, _),
-    ):
-        await say_until_full(one, limit=2 * 16 * MIB)
+    async with room_with_data(engine=engine()) as room:
+        await say_until_full(room.one, limit=2 * 16 * MIB)
 
 
 async def test_slow_receivers_hold_about_one_pipe_together() -> None:
@@ -382,12 +376,8 @@ async def test_stopped_receivers_take_no_pipe_from_others_and_get_their_bytes_la
 
 async def test_without_a_pipe_of_its_size_a_relay_copies() -> None:
     there = os.urandom(4 * MIB)
-    async with (
-        relay(engine=SpliceEngine(PipePool(0))) as server,
-        met(server.port) as (a, b),
-        joined(server.port, a, b) as (one, other),
-    ):
-        _, got = await asyncio.gather(say(one, there), hear(other, len(there)))
+    async with room_with_data(engine=SpliceEngine(PipePool(0))) as room:
+        _, got = await asyncio.gather(say(room.one, there), hear(room.other, len(there)))
         assert got == there
 
 
@@ -490,69 +480,53 @@ async def test_two_rooms_have_the_sum_of_their_rates_and_not_one_of_them() -> No
 @both_engines
 async def test_a_fin_goes_through_and_an_answer_comes_back(engine: type[Engine]) -> None:
     data = os.urandom(3 * MIB)
-    async with (
-        relay(engine=engine()) as server,
-        met(server.port) as (a, b),
-        joined(server.port, a, b) as (one, other),
-    ):
-        got = asyncio.create_task(hear_all(other))
-        await say(one, data)
-        one.shutdown(socket.SHUT_WR)
+    async with room_with_data(engine=engine()) as room:
+        got = asyncio.create_task(hear_all(room.other))
+        await say(room.one, data)
+        room.one.shutdown(socket.SHUT_WR)
         assert await got == data
-        await say(other, b"done")
-        other.shutdown(socket.SHUT_WR)
-        assert await hear_all(one) == b"done"
-        await until(lambda: server.connections == 2)
+        await say(room.other, b"done")
+        room.other.shutdown(socket.SHUT_WR)
+        assert await hear_all(room.one) == b"done"
+        await until(lambda: room.server.connections == 2)
 
 
 @both_engines
 async def test_after_one_fin_the_other_direction_has_its_time_and_no_more(engine: type[Engine]) -> None:
-    async with (
-        relay(engine=engine(), times=ForwardTimes(half_close_s=0.3)) as server,
-        met(server.port) as (a, b),
-        joined(server.port, a, b) as (one, other),
-    ):
-        one.shutdown(socket.SHUT_WR)
-        assert await hear_all(other) == b""
-        await say(other, b"in time")
-        assert await hear(one, 7) == b"in time"
-        assert await is_closed(one)
-        await until(lambda: server.connections == 2)
+    async with room_with_data(engine=engine(), times=ForwardTimes(half_close_s=0.3)) as room:
+        room.one.shutdown(socket.SHUT_WR)
+        assert await hear_all(room.other) == b""
+        await say(room.other, b"in time")
+        assert await hear(room.one, 7) == b"in time"
+        assert await is_closed(room.one)
+        await until(lambda: room.server.connections == 2)
 
 
 @both_engines
 async def test_a_reset_ends_the_other_side_behind_what_was_said(engine: type[Engine]) -> None:
-    async with (
-        relay(engine=engine()) as server,
-        met(server.port) as (a, b),
-        joined(server.port, a, b) as (one, other),
-    ):
-        await say(one, b"before")
-        assert await hear(other, 6) == b"before"
-        await say(other, b"never read")
-        reset(one)
-        assert await is_closed(other)
-        await until(lambda: server.connections == 2)
+    async with room_with_data(engine=engine()) as room:
+        await say(room.one, b"before")
+        assert await hear(room.other, 6) == b"before"
+        await say(room.other, b"never read")
+        reset(room.one)
+        assert await is_closed(room.other)
+        await until(lambda: room.server.connections == 2)
 
 
 @both_engines
 async def test_a_receiver_that_vanishes_ends_a_sender_in_full_flow(engine: type[Engine]) -> None:
-    async with (
-        relay(engine=engine(), times=ForwardTimes(flush_s=0.3)) as server,
-        met(server.port) as (a, b),
-        joined(server.port, a, b) as (one, other),
-    ):
+    async with room_with_data(engine=engine(), times=ForwardTimes(flush_s=0.3)) as room:
 
         async def say_for_ever() -> None:
             while True:
-                await say(one, bytes(MIB))
+                await say(room.one, bytes(MIB))
 
         saying = asyncio.create_task(say_for_ever())
-        await hear(other, MIB)
-        reset(other)
+        await hear(room.other, MIB)
+        reset(room.other)
         with pytest.raises(ConnectionError):
             await saying
-        await until(lambda: server.connections == 2)
+        await until(lambda: room.server.connections == 2)
 
 
 async def test_a_joined_data_connection_outlives_the_encrypted_ones() -> None:
@@ -569,65 +543,51 @@ async def test_a_joined_data_connection_outlives_the_encrypted_ones() -> None:
 
 
 async def test_an_idle_pair_loses_all_its_connections() -> None:
-    async with (
-        relay(times=ForwardTimes(idle_s=0.4)) as server,
-        met(server.port) as (a, b),
-        joined(server.port, a, b) as (one, other),
-    ):
-        await say(one, b"x")
-        assert await hear(other, 1) == b"x"
-        assert (await a.is_over(), await b.is_over()) == (True, True)
-        assert (await is_closed(one), await is_closed(other)) == (True, True)
+    async with room_with_data(times=ForwardTimes(idle_s=0.4)) as room:
+        await say(room.one, b"x")
+        assert await hear(room.other, 1) == b"x"
+        assert (await room.a.is_over(), await room.b.is_over()) == (True, True)
+        assert (await is_closed(room.one), await is_closed(room.other)) == (True, True)
 
 
 @pytest.mark.parametrize("inside", [True, False])
 async def test_bytes_on_one_kind_of_connection_keep_the_other_alive(*, inside: bool) -> None:
-    async with (
-        relay(times=ForwardTimes(idle_s=0.5)) as server,
-        met(server.port) as (a, b),
-        joined(server.port, a, b) as (one, other),
-    ):
-        for _ in range(12):
+    idle_s = 0.5
+    async with room_with_data(times=ForwardTimes(idle_s=idle_s)) as room:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + 2 * idle_s
+        while loop.time() < end:
             if inside:
-                await a.transport.send(b"x")
-                await receive_exactly(b.transport, 1)
+                await room.a.transport.send(b"x")
+                await receive_exactly(room.b.transport, 1)
             else:
-                await say(one, b"x")
-                await hear(other, 1)
-            await asyncio.sleep(0.1)
-        await say(one, b"alive")
-        assert await hear(other, 5) == b"alive"
-        await a.transport.send(b"alive")
-        assert await receive_exactly(b.transport, 5) == b"alive"
+                await say(room.one, b"x")
+                await hear(room.other, 1)
+        await say(room.one, b"alive")
+        assert await hear(room.other, 5) == b"alive"
+        await room.a.transport.send(b"alive")
+        assert await receive_exactly(room.b.transport, 5) == b"alive"
 
 
 async def test_an_orphaned_data_connection_ends_when_it_is_idle() -> None:
-    async with (
-        relay(times=ForwardTimes(idle_s=0.4)) as server,
-        met(server.port) as (a, b),
-        joined(server.port, a, b) as (one, other),
-    ):
-        await say(one, b"x")
-        assert await hear(other, 1) == b"x"
-        a.transport.abort()
-        assert (await is_closed(one), await is_closed(other)) == (True, True)
-        await until(lambda: server.pairs == 0)
+    async with room_with_data(times=ForwardTimes(idle_s=0.4)) as room:
+        await say(room.one, b"x")
+        assert await hear(room.other, 1) == b"x"
+        room.a.transport.abort()
+        assert (await is_closed(room.one), await is_closed(room.other)) == (True, True)
+        await until(lambda: room.server.pairs == 0)
 
 
 async def test_a_data_connection_of_a_busy_pair_ends_when_it_is_long_unused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("tallow_relay.datajoin.UNUSED_S", 0.3)
-    async with (
-        relay() as server,
-        met(server.port) as (a, b),
-        joined(server.port, a, b) as (one, other),
-    ):
-        await say(one, b"x")
-        assert await hear(other, 1) == b"x"
-        assert await is_closed(other)
-        await a.transport.send(b"alive")
-        assert await receive_exactly(b.transport, 5) == b"alive"
+    async with room_with_data() as room:
+        await say(room.one, b"x")
+        assert await hear(room.other, 1) == b"x"
+        assert await is_closed(room.other)
+        await room.a.transport.send(b"alive")
+        assert await receive_exactly(room.b.transport, 5) == b"alive"
 
 
 @both_engines
@@ -649,12 +609,12 @@ async def test_nothing_is_left_open(engine: type[Engine]) -> None:
 
 
 async def test_a_relay_that_ends_closes_what_is_joined_and_what_waits() -> None:
-    async with relay() as server, met(server.port) as (a, b), joined(server.port, a, b) as (one, _):
-        await say(one, b"x")
-        with await show(server.port, a.tokens[1]) as half:
-            await until(lambda: server.half_open == 1)
-            await server.drain(0)
-            assert (await is_closed(half), await is_closed(one)) == (True, True)
+    async with room_with_data() as room:
+        await say(room.one, b"x")
+        with await show(room.server.port, room.a.tokens[1]) as half:
+            await until(lambda: room.server.half_open == 1)
+            await room.server.drain(0)
+            assert (await is_closed(half), await is_closed(room.one)) == (True, True)
 
 
 @both_engines

@@ -8,7 +8,16 @@ from tallow_net.signaling import Join, Ready, Side, Waiting, encode
 from tallow_net.transport.interface import TransportChoice
 from tallow_relay.forward import ForwardTimes
 
-from tests.relay.relay_kit import LEGS, TCP, client, paired, receive_all, receive_exactly, relay
+from tests.relay.relay_kit import (
+    LEGS,
+    TCP,
+    client,
+    paired,
+    receive_all,
+    receive_exactly,
+    relay,
+    until_still,
+)
 
 MIB = 1 << 20
 Choices = tuple[TransportChoice, TransportChoice]
@@ -86,11 +95,7 @@ async def test_a_stopped_receiver_stops_the_sender_and_all_arrives_later(choices
                 sent += len(piece)
 
         sender = asyncio.create_task(send())
-        before = -1
-        async with asyncio.timeout(30):
-            while sent != before:
-                before = sent
-                await asyncio.sleep(0.7)
+        await until_still(lambda: sent)
         # QUIC windows of 8 and 16 MiB, two times 4 MiB unacknowledged, and a piece of 256 KiB in the relay's hand.
         assert sent <= 32 * MIB + 256 * 1024 + len(piece)
         stopped_at = sent
