@@ -258,8 +258,7 @@ async def test_a_server_that_hangs_up_at_the_first_byte_is_unreachable():
 
 
 async def test_a_quic_server_of_another_protocol_is_not_tallow(monkeypatch):
-    for engine in ("quic_aioquic", "quic_qh3"):
-        monkeypatch.setattr(f"tallow_net.transport.{engine}.ALPN", "h3")
+    monkeypatch.setattr("tallow_net.transport.quic_forks.ALPN", "h3")
     async with await relay(tcp=False) as listener:
         monkeypatch.undo()
         with pytest.raises(NotTallowError):

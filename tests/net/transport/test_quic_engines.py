@@ -10,8 +10,10 @@ import sys
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tallow_net.errors import ConnectionLostError, MisuseError
-from tallow_net.transport.datagrams import SEGMENTED_BYTES, SEGMENTS, runs
+from tallow_net.transport.datagrams import SEGMENTED_BYTES, SEGMENTS, _one_connection, runs
 from tallow_net.transport.listener import listen
 from tallow_net.transport.quic import QuicTransport
 from tallow_net.transport.quic_engine import (
@@ -324,7 +326,7 @@ async def test_a_server_is_heard_once_a_client_of_qh3_has_spoken():
 def test_runs_have_one_size_and_address_and_end_with_a_shorter_one():
     long, short = bytes(1200), bytes(100)
     there, elsewhere = ("192.0.2.1", 1), ("192.0.2.2", 1)
-    given = [
+    datagrams = [
         (long, there),
         (long, there),
         (short, there),
@@ -332,7 +334,7 @@ def test_runs_have_one_size_and_address_and_end_with_a_shorter_one():
         (long, elsewhere),
         (short, elsewhere),
     ]
-    assert list(runs(given)) == [
+    assert list(runs(datagrams)) == [
         ([long, long, short], there),
         ([long], there),
         ([long, short], elsewhere),
@@ -348,6 +350,40 @@ def test_a_run_is_no_longer_than_the_kernel_takes():
     assert max(lengths) <= SEGMENTED_BYTES < max(lengths) + 1452
 
 
+ADDRESSES = [("192.0.2.1", 1), ("192.0.2.1", 2)]
+LENGTHS = st.sampled_from([0, 1, 100, 1200, 1452, 40_000, 66_000])
+
+
+@given(st.lists(st.tuples(LENGTHS, st.sampled_from(ADDRESSES)), max_size=150))
+def test_runs_keep_every_datagram_in_order_and_are_what_the_kernel_takes(lengths):
+    datagrams = [(bytes(length), address) for length, address in lengths]
+    found = list(runs(datagrams))
+    assert [(data, to) for run, to in found for data in run] == datagrams
+    for run, _ in found:
+        *most, last = map(len, run)
+        assert set(most) <= {len(run[0])}
+        assert last <= len(run[0])
+        assert len(run) == 1 or (len(run) <= SEGMENTS and sum(map(len, run)) <= SEGMENTED_BYTES)
+
+
+def short_header(connection_id: bytes, size: int) -> bytes:
+    return b"\x40" + connection_id + bytes(size - 1 - len(connection_id))
+
+
+@pytest.mark.parametrize(
+    ("run", "one"),
+    [
+        ([short_header(b"12345678", 100)], True),
+        ([short_header(b"12345678", 100)] * 3 + [short_header(b"12345678", 40)], True),
+        ([short_header(b"12345678", 100), short_header(b"12345679", 100)], False),
+        ([short_header(b"12345678", 100), b"\xc0" + b"12345678" + bytes(91)], False),
+        ([short_header(b"12345678", 100), b"\x40123"], False),
+    ],
+)
+def test_a_run_is_for_one_connection_where_every_header_is_short_and_names_it(run, one):
+    assert _one_connection(b"".join(run), len(run[0])) is one
+
+
 class CannotSegment(socket.socket):
     calls = 0
 
@@ -356,10 +392,10 @@ class CannotSegment(socket.socket):
         raise OSError(errno.EIO, "this device cannot segment")
 
 
-@needs_qh3
-async def test_a_device_that_cannot_segment_gets_each_datagram_alone():
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_device_that_cannot_segment_gets_each_datagram_alone(engine):
     async with asyncio.timeout(20):
-        with use_quic_engine(QH3):
+        with use_quic_engine(engine):
             listener = await listen("127.0.0.1", 0, tcp=None, quic=True, certificate=certificate())
             sock = CannotSegment(socket.AF_INET, socket.SOCK_DGRAM)
             sock.setblocking(False)
@@ -377,12 +413,12 @@ async def test_a_device_that_cannot_segment_gets_each_datagram_alone():
         far.abort()
 
 
-@needs_qh3
-async def test_a_kernel_without_segmentation_carries_the_same_bytes(monkeypatch):
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_kernel_without_segmentation_carries_the_same_bytes(monkeypatch, engine):
     monkeypatch.setattr("tallow_net.transport.datagrams._can_segment", lambda _sock: False)
     monkeypatch.setattr("tallow_net.transport.datagrams._gather", lambda _sock: False)
     async with asyncio.timeout(20):
-        near, far = await quic_pair(QH3, QH3)
+        near, far = await quic_pair(engine, engine)
         data = os.urandom(1_000_000)
         sending = asyncio.create_task(near.send(data))
         received, buffer = bytearray(), memoryview(bytearray(300_000))

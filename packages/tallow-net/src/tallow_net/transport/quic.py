@@ -153,9 +153,7 @@ class QuicTransport(GuardedTransport):
             transport.refused(error)
 
         library = engine_library()
-        datagrams = DatagramLoop(
-            sock, connected_to=peer, batches=library.batches, route=route, refused=refused
-        )
+        datagrams = DatagramLoop(sock, connected_to=peer, route=route, refused=refused)
         engine = library.client(server_name, window=window, probes=datagrams.unfragmented)
         transport = cls(engine, datagrams, remote, window=window, unacknowledged_limit=unacknowledged_limit)
         transport.on_change(released=datagrams.close)

@@ -139,8 +139,6 @@ class EngineLibrary(Protocol):
     """Makes engines of one library."""
 
     name: str
-    batches: bool
-    """Whether its engines gain from many datagrams in one call of the system."""
 
     def client(self, server_name: str, *, window: int, probes: bool) -> QuicEngine:
         """Return a client's engine. The certificate is left to the caller; `probes`: datagrams may grow."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from tallow_net.transport.datagrams import DatagramLoop
+from tallow_net.transport.datagrams import ID_BYTES, DatagramLoop
 from tallow_net.transport.interface import remote_name
 from tallow_net.transport.path_mtu import DATAGRAM_BYTES
 from tallow_net.transport.quic import QuicTransport
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
     from tallow_net.transport.certificates import Certificate
     from tallow_net.transport.datagrams import Address
-
-# Our connection ids; what a short header is read with.
-ID_BYTES = 8
 
 # A client's first destination id has 8 bytes or more (RFC 9000, section 7.2).
 FIRST_ID_BYTES = 8
@@ -60,7 +57,6 @@ class QuicEndpoint:
         self._datagrams = DatagramLoop(
             sock,
             connected_to=None,
-            batches=self._library.batches,
             route=self._route,
             refused=lambda _error: None,
         )

@@ -7,28 +7,22 @@ test_quic_engines.py fail should they change underneath.
 
 from __future__ import annotations
 
-import logging
 import ssl
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qh3._hazmat import Buffer
 from qh3._hazmat import Certificate as X509Certificate
-from qh3.quic import events
+from qh3.quic import events, packet
 from qh3.quic.configuration import QuicConfiguration
 from qh3.quic.connection import QuicConnection
-from qh3.quic.packet import (
-    QuicErrorCode,
-    QuicPacketType,
-    QuicProtocolVersion,
-    encode_quic_version_negotiation,
-    pull_quic_header,
-)
+from qh3.quic.packet import QuicErrorCode
 from qh3.tls import load_pem_private_key
 
 from tallow_net.transport.path_mtu import DATAGRAM_BYTES
-from tallow_net.transport.quic_engine import IDLE_S, STREAM, InitialHeader
-from tallow_net.transport.tcp import ALPN
+from tallow_net.transport.quic_engine import STREAM
+from tallow_net.transport.quic_forks import Packets, hand_on, settings
 
 if TYPE_CHECKING:
     from tallow_net.transport.certificates import Certificate
@@ -41,20 +35,17 @@ HELD_SHARE = 8
 # They take about 100 bytes each.
 WAITING_EVENTS = 65536
 
-# Its warnings are about what strangers send; without a handler Python would print them on the terminal.
-logging.getLogger("quic").addHandler(logging.NullHandler())
-
 if not hasattr(QuicConnection, "get_send_buffer_size"):
     raise ImportError("qh3 is older than 2.1")
 
-VERSIONS = (int(QuicProtocolVersion.VERSION_1), int(QuicProtocolVersion.VERSION_2))
 
-
-class Qh3Library:
+class Qh3Library(Packets):
     """See EngineLibrary."""
 
     name = "qh3"
-    batches = True
+
+    def __init__(self) -> None:
+        super().__init__(packet, Buffer)
 
     def client(self, server_name: str, *, window: int, probes: bool) -> QuicEngine:
         """See EngineLibrary."""
@@ -70,41 +61,15 @@ class Qh3Library:
         """See EngineLibrary."""
         return Qh3Engine(configuration, window=window, original_destination_connection_id=first_id)
 
-    def read_header(self, datagram: bytes, id_bytes: int) -> InitialHeader | None:
-        """See EngineLibrary."""
-        try:
-            header = pull_quic_header(Buffer(data=datagram), host_cid_length=id_bytes)
-        except ValueError:
-            return None
-        return InitialHeader(
-            destination_id=header.destination_cid,
-            source_id=header.source_cid,
-            version=header.version if header.packet_type != QuicPacketType.VERSION_NEGOTIATION else None,
-            known_version=header.version in VERSIONS,
-            initial=header.packet_type == QuicPacketType.INITIAL,
-        )
-
-    def version_negotiation(self, header: InitialHeader) -> bytes:
-        """See EngineLibrary."""
-        answer: bytes = encode_quic_version_negotiation(
-            source_cid=header.destination_id,
-            destination_cid=header.source_id,
-            supported_versions=list(VERSIONS),
-        )
-        return answer
-
 
 LIBRARY = Qh3Library()
 
 
 def _configuration(**more: Any) -> QuicConfiguration:
     return QuicConfiguration(
-        alpn_protocols=[ALPN],
-        idle_timeout=IDLE_S,
-        max_datagram_size=DATAGRAM_BYTES,
         max_datagram_frame_size=0,  # no DATAGRAM frames: no window bounds them
         probe_datagram_size=False,  # qh3 looks for a larger path MTU, but does not notice when one shrinks
-        supported_versions=list(VERSIONS),
+        **settings(),
         **more,
     )
 
@@ -214,41 +179,25 @@ class Qh3Engine(QuicConnection):
 
     def deliver(self, user: EngineUser) -> None:
         """See QuicEngine."""
-        while (event := self.next_event()) is not None:
-            if isinstance(event, events.StreamDataReceived):
-                if event.stream_id != STREAM:
-                    self.close(QuicErrorCode.STREAM_LIMIT_ERROR)
-                    continue
-                user.take_in(event.data, ends=event.end_stream)
-            elif isinstance(event, events.HandshakeCompleted):
-                user.handshake_completed(event.alpn_protocol)
-            elif isinstance(event, events.StreamReset | events.StopSendingReceived):
-                user.broken_off()
-            elif isinstance(event, events.ConnectionIdIssued):
-                user.route(event.connection_id, on=True)
-            elif isinstance(event, events.ConnectionIdRetired):
-                user.route(event.connection_id, on=False)
-            elif isinstance(event, events.ConnectionTerminated):
-                user.terminated(event.error_code, event.reason_phrase)
+        hand_on(
+            self.next_event, events, user, refuse_stream=partial(self.close, QuicErrorCode.STREAM_LIMIT_ERROR)
+        )
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
         """See QuicEngine."""
         core = self._core
         if core is None:
             return []
-        now = self._forward(now)
-        poll = core.poll_transmit
-        datagrams: list[tuple[bytes, Address]] = []
+        transmits: list[tuple[bytes, Address, Any]] = []
         try:
-            while (transmit := poll(now)) is not None:
-                datagrams.append(transmit[:2])
+            transmits.extend(iter(partial(core.poll_transmit, self._forward(now)), None))
         except RuntimeError:
             # Where a client's address is not proved yet, the core may raise for what it may not send yet.
             if self._handshake_complete:
                 raise
         if self._end_unsent and not core.get_send_buffer_size(STREAM) and not self._held_back():
             self._end_unsent = False
-        return datagrams
+        return [transmit[:2] for transmit in transmits]
 
     def handle_timer(self, now: float) -> None:
         """See QuicEngine."""
