@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tallow_crypto import Fingerprint
 from tallow_net import PeerText, TransportChoice
 from tallow_protocol import CodeReady, OfferReceived, Receiver, Sender, TransferDone, TransferOptions
 from tallow_protocol.aio.sources import Sources
@@ -69,7 +70,7 @@ def stages(tree: Path, into: Path) -> dict[str, float]:
     """Run every stage of both sides once."""
     watch = Stopwatch()
     found = watch.run("A scan", lambda: scan([tree]))
-    entries = [scanned.entry for scanned in found.entries]
+    entries = found.entries.offered
     parts = watch.run("A split and encode offer", lambda: list(split_offer(entries)))
     sent, received = FileManifest(), FileManifest()
     watch.run("A manifest parts", lambda: [sent.add_offer(part) for part in parts])
@@ -86,7 +87,7 @@ def stages(tree: Path, into: Path) -> dict[str, float]:
     )
     sending = SendPipeline(entries, Sources(found), window=Window(limit_bytes=1 << 40))
     sending.accept(None)
-    receiving = ReceivePipeline(theirs, folder.open())
+    receiving = ReceivePipeline(theirs, folder.open(Fingerprint(bytes(32))))
     watch.run("B begin offer, make folders", receiving.begin)
     buffer = bytearray(2 << 20)
     now = 0.0
@@ -97,10 +98,8 @@ def stages(tree: Path, into: Path) -> dict[str, float]:
         header, body = parse_record(plaintext)
         stored = watch.run("B write files", lambda h=header, b=body: receiving.store(h, b))
         watch.run("A acknowledged", lambda stored=stored: sending.acknowledged(stored.ranges, now))
-    watch.run("A manifest roots", lambda: [sent.add_root(f, r) for f, r in sending.roots.items()])
-    ours = watch.run("A manifest digest", sent.digest)
-    watch.run("B manifest roots", lambda: [received.add_root(f, r) for f, r in receiving.roots.items()])
-    if watch.run("B manifest digest", received.digest) != ours:
+    ours = watch.run("A manifest digest", lambda: sent.digest(sending.roots))
+    if watch.run("B manifest digest", lambda: received.digest(receiving.roots)) != ours:
         raise SystemExit("the two manifests differ")
     watch.run("B finish folders", receiving.finish)
     receiving.close()

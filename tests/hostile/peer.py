@@ -29,6 +29,7 @@ from tallow_protocol.core.records import (
     padded_length,
     parse_record,
 )
+from tallow_protocol.core.roots import Roots
 from tallow_protocol.core.sender import SenderRole
 from tallow_protocol.core.sending import SendPipeline
 from tallow_protocol.core.session import Session
@@ -81,6 +82,7 @@ class HostilePeer:
         self.says_yes = True
         self.source = source
         self.manifest = FileManifest()
+        self.offered = 0
         self.settle()
 
     # -- saying --------------------------------------------------------------------------------------------
@@ -184,16 +186,17 @@ class HostilePeer:
         part = TallowCodec.decode(TallowCodec.encode(Offer(0, True, entries)))
         assert isinstance(part, Offer)
         self.manifest.add_offer(part)
+        self.offered = len(entries)
         self.say(part)
 
     def signed(self, roots: dict[int, bytes], *, digest: bytes | None = None):
         """Return a manifest over these roots, or over a digest that is none."""
+        known = Roots(self.offered)
         for file, root in roots.items():
-            self.manifest.add_root(file, root)
+            known.put(file, root)
         receiver = self.session_identity.public_key.fingerprint
-        return sign_manifest(
-            self.identity, self.keys.transcript_hash, receiver, digest or self.manifest.digest()
-        )
+        digest = digest or self.manifest.digest(known)
+        return sign_manifest(self.identity, self.keys.transcript_hash, receiver, digest)
 
 
 def shaken(source: random.Random):

@@ -42,7 +42,7 @@ def list_offer(source: ToSend, output: Output, exclude: tuple[str, ...], *, giti
             entry.mode,
             None if entry.target is None else PeerText(entry.target),
         )
-        for entry, _path, _identity in found.entries
+        for entry in found.entries.offered
     )
     files = sum(entry.kind is OfferedKind.FILE for entry in entries)
     output.show(OfferReceived(entries, files, sum(entry.size_bytes or 0 for entry in entries)), 0.0)

@@ -584,7 +584,7 @@ class Sender(_Transfer):
             session.fail(error if isinstance(error, ProtocolError) else InternalError(str(error)), now)
         else:
             scan = scanning.result()
-            entries = [scanned.entry for scanned in scan.entries]
+            entries = scan.entries.offered
             window = Window(limit_bytes=self._window_limit_bytes)
             reader, pacer = self._reader, self._pacer
             sources: SourcePort = Sources(scan)

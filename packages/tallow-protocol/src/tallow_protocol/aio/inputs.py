@@ -13,7 +13,7 @@ from tallow_protocol.aio.streambuffer import StreamBuffer
 from tallow_protocol.core.entries import Entry, EntryKind
 from tallow_protocol.core.streams import STREAM_CHUNK_BYTES
 from tallow_protocol.disk.names import quoted
-from tallow_protocol.disk.scan import Scan, ScannedEntry
+from tallow_protocol.disk.scan import Scan
 from tallow_protocol.errors import MisuseError, UnreadableError
 from tallow_protocol.limits import TEXT_BYTES, TEXT_MODE
 
@@ -48,7 +48,7 @@ def text_scan(text: str) -> tuple[Scan, bytes]:
     if not data or len(data) > TEXT_BYTES:
         raise MisuseError(f"a text has 1 to {TEXT_BYTES} bytes; send a file instead")
     entry = Entry(TEXT_NAME, EntryKind.FILE, len(data), 0o644 | TEXT_MODE, time.time_ns())
-    return Scan((ScannedEntry(entry, "", None),), ()), data
+    return Scan.of_one(entry), data
 
 
 class BytesSource:
@@ -105,7 +105,7 @@ class StreamReader:
     def scan(self) -> Scan:
         """Return the offer of this stream."""
         entry = Entry(self._given.name, EntryKind.FILE, None, 0o644, time.time_ns())
-        return Scan((ScannedEntry(entry, "", None),), ())
+        return Scan.of_one(entry)
 
     def start(self) -> None:
         """Begin to read. A daemon thread: one that waits for input cannot be woken, and nothing waits for it."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from tallow_protocol.limits import MODE_MAX, TEXT_MODE
 
-__all__ = ["Entry", "EntryKind"]
+__all__ = ["MODES", "Entry", "EntryKind"]
+
+MODES: Final = tuple(range(MODE_MAX + 1))
+"""Each mode once, by itself: an offer has few, and 28 bytes for each of a hundred thousand entries add up."""
 
 
 class EntryKind(IntEnum):

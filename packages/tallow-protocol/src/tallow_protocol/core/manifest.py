@@ -11,10 +11,11 @@ so the list cannot be passed on as if it had been sent to somebody else.
 
 from __future__ import annotations
 
+from operator import gt
 from typing import TYPE_CHECKING
 
 from tallow_crypto.errors import CryptoError
-from tallow_crypto.hashing import DIGEST_BYTES, DerivedHasher
+from tallow_crypto.hashing import DerivedHasher
 from tallow_crypto.secret import equal
 from tallow_crypto.signing import HybridSignature
 
@@ -28,27 +29,24 @@ if TYPE_CHECKING:
     from tallow_crypto.signing import IdentityPublicKey
 
     from tallow_protocol.core.auth import SignerPort
+    from tallow_protocol.core.roots import Roots
 
 __all__ = ["FileManifest", "manifest_message", "sign_manifest", "verify_manifest"]
 
-_HAS_ROOT = 2
-"""In place of 1, which is a file whose root is to come."""
-
 
 class FileManifest:
-    """Collects an offer's parts and the roots of its files, in any order of files. 33 bytes an entry.
+    """Collects an offer's parts, then takes the roots of its files. One byte an entry.
 
     Calls may not overlap.
     """
 
-    __slots__ = ("_entries", "_is_file", "_last", "_parts", "_roots")
+    __slots__ = ("_is_file", "_last", "_over", "_parts")
 
     def __init__(self) -> None:
         self._parts = DerivedHasher(labels.MANIFEST_DIGEST)
-        self._entries = 0
         self._last = False
+        self._over = False
         self._is_file = bytearray()
-        self._roots = bytearray()
 
     def add_offer(self, offer: Offer) -> None:
         """Add the next part. Raises MisuseError after the last part, or once a digest was taken."""
@@ -56,26 +54,19 @@ class FileManifest:
             raise MisuseError("a part was added to a manifest after the last one")
         self._parts.update(lv(TallowCodec.raw_map(offer)))
         self._is_file.extend([entry.kind is EntryKind.FILE for entry in offer.entries])
-        self._entries += len(offer.entries)
-        self._roots.extend(bytes(DIGEST_BYTES * len(offer.entries)))
         self._last = offer.last
 
-    def add_root(self, file: int, root: bytes) -> None:
-        """Set the root (32 bytes) of a file of the offer; a file that was not selected gets none."""
-        if not 0 <= file < len(self._is_file) or not self._is_file[file] or len(root) != DIGEST_BYTES:
-            raise MisuseError(f"entry {file} of the offer is no file, or its root has not 32 bytes")
-        begin, end = DIGEST_BYTES * file, DIGEST_BYTES * (file + 1)
-        if self._is_file[file] == _HAS_ROOT and self._roots[begin:end] != root:
-            raise IntegrityError(f"file {file} was given two different roots")
-        self._is_file[file] = _HAS_ROOT
-        self._roots[begin:end] = root
+    def digest(self, roots: Roots) -> bytes:
+        """Return the digest (32 bytes) over all parts and the roots. Usable once, after the last part.
 
-    def digest(self) -> bytes:
-        """Return the digest (32 bytes) over all parts and the roots so far. Usable once, after the last part."""
-        if not self._last or self._entries < 0:
+        An entry that is no file, and a file that was not selected, has none.
+        """
+        if not self._last or self._over:
             raise MisuseError("a manifest's digest is taken once, after the last part of the offer")
-        self._parts.update(self._roots)
-        self._entries = -1
+        if len(roots.known) != len(self._is_file) or any(map(gt, roots.known, self._is_file)):
+            raise MisuseError("the roots are not those of this offer's files")
+        self._over = True
+        self._parts.update(roots.joined)
         return self._parts.digest()
 
 

@@ -32,7 +32,7 @@ from tallow_net.limits import CANDIDATES
 from tallow_net.paths.candidates import Candidate, CandidateKind
 
 from tallow_protocol.core.codes import CloseCode
-from tallow_protocol.core.entries import Entry, EntryKind
+from tallow_protocol.core.entries import MODES, Entry, EntryKind
 from tallow_protocol.errors import MessageError, MisuseError
 from tallow_protocol.events import PathLimit
 from tallow_protocol.limits import (
@@ -435,7 +435,7 @@ def _checked_entry(items: Sequence[Value]) -> Entry:
         and (type(mode) is int and 0 <= mode <= MODE_MAX)
         and (type(mtime_ns) is int and MTIME_NS_MIN <= mtime_ns <= MTIME_NS_MAX)
     ):
-        return Entry(path, EntryKind.FILE, size, mode, mtime_ns)
+        return Entry(path, EntryKind.FILE, size, MODES[mode], mtime_ns)
     kind = EntryKind(_integer(kind_number, EntryKind.FILE, EntryKind.LINK))
     if (size is not None and kind is not EntryKind.FILE) or (target is None) != (kind is not EntryKind.LINK):
         raise MessageError("an entry's size or target does not fit its kind")

@@ -344,9 +344,8 @@ class ReceiverRole:
         self._finishing = True
 
         def work() -> None:
-            for file, root in pipeline.roots.items():
-                self._manifest.add_root(file, root)
-            verify_manifest(signed, peer, session.keys.transcript_hash, self._own, self._manifest.digest())
+            digest = self._manifest.digest(pipeline.roots)
+            verify_manifest(signed, peer, session.keys.transcript_hash, self._own, digest)
             pipeline.finish()
 
         session.ask(work, lambda job, now: self._finished(session, job, now))

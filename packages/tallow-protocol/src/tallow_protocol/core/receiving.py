@@ -21,6 +21,7 @@ from tallow_protocol.core.chunking import chunk_count, packed_root
 from tallow_protocol.core.compression import Decompressor
 from tallow_protocol.core.messages import EntryKind, Have
 from tallow_protocol.core.records import ChunkHeader, PackHeader, iter_pack
+from tallow_protocol.core.roots import Roots
 from tallow_protocol.core.selection import accepted_ranges, expanded
 from tallow_protocol.core.streams import STREAM_ROOT_SIZE
 from tallow_protocol.errors import IntegrityError, ProtocolError, RecordError, ViolationError
@@ -171,7 +172,7 @@ class ReceivePipeline:
         self._decompressor = Decompressor()
         self._arriving: dict[int, _Arriving] = {}
         self._early_done: dict[int, FileDone] = {}
-        self.roots: dict[int, bytes] = {}
+        self.roots = Roots(len(entries))
         self._streams = sum(entry.is_stream for entry in entries)
         self.files = sum(entry.kind is EntryKind.FILE for entry in entries)
         self.total_bytes = sum(entry.size or 0 for entry in entries)
@@ -445,7 +446,7 @@ class ReceivePipeline:
         if not equal(message.root, root):
             raise IntegrityError
         self._sink.write_small(entry.path, memoryview(b""), entry.permissions, entry.mtime_ns)
-        self.roots[message.file] = root
+        self.roots.put(message.file, root)
 
     def _release(self, file: int, arriving: _Arriving) -> None:
         done = arriving.done
@@ -456,7 +457,7 @@ class ReceivePipeline:
             raise IntegrityError
         arriving.place.commit(arriving.entry.permissions, arriving.entry.mtime_ns)
         del self._arriving[file]
-        self.roots[file] = root
+        self.roots.put(file, root)
 
     # -- packs ---------------------------------------------------------------------------------------------
 
@@ -480,7 +481,7 @@ class ReceivePipeline:
             if not equal(packed_root(data), root):
                 raise IntegrityError
             write_small(entry.path, data, entry.permissions, entry.mtime_ns)
-            roots[file] = root
+            roots.put(file, root)
             new_bytes += len(data)
         self.stored_bytes += new_bytes
         return Stored(tuple(ranges), new_bytes)

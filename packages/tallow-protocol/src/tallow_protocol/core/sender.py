@@ -294,9 +294,8 @@ class SenderRole:
         receiver, transcript_hash = session.peer.fingerprint, session.keys.transcript_hash
 
         def work() -> Manifest:
-            for file, root in self._pipeline.roots.items():
-                self._manifest.add_root(file, root)
-            return sign_manifest(self._identity, transcript_hash, receiver, self._manifest.digest())
+            digest = self._manifest.digest(self._pipeline.roots)
+            return sign_manifest(self._identity, transcript_hash, receiver, digest)
 
         session.ask(work, lambda job, at: self._manifest_made(session, job, at))
 

@@ -37,6 +37,7 @@ from tallow_protocol.core.resuming import (
     NoDigests,
     check_have,
 )
+from tallow_protocol.core.roots import Roots
 from tallow_protocol.core.streams import STREAM_CHUNK_BYTES, STREAM_ROOT_SIZE
 from tallow_protocol.core.window import Steady, Tuning
 from tallow_protocol.errors import MisuseError, ViolationError
@@ -153,7 +154,7 @@ class SendPipeline:
         self._flying: dict[tuple[int, int], ChunkPlan] = {}
         self._returned: dict[tuple[int, int], ChunkPlan] = {}
         self._done: deque[FileDone] = deque()
-        self.roots: dict[int, bytes] = {}
+        self.roots = Roots(len(entries))
         self._wanted = 0
         self.hold_new_files = False
         self._digests = digests or NoDigests()
@@ -213,7 +214,8 @@ class SendPipeline:
             else:
                 self._large.remove(file)
             self._progress.pop(file, None)
-            self.roots[file] = root = packed_root(memoryview(b""))
+            root = packed_root(memoryview(b""))
+            self.roots.put(file, root)
             self._done.append(FileDone(file, 0, 0, root))
             self.files_done += 1
 
@@ -418,7 +420,7 @@ class SendPipeline:
             self._recount(sending)
         if isinstance(plan, PackPlan):
             plan.roots = filled.digests
-            self.roots.update(zip(plan.files, filled.digests, strict=True))
+            self.roots.put_all(plan.files, filled.digests)
             return
         (plan.digest,) = filled.digests
         progress = self._progress.get(plan.file)
@@ -445,7 +447,7 @@ class SendPipeline:
 
     def _hashed(self, file: int, progress: _Progress) -> None:
         root = progress.root.digest()
-        self.roots[file] = root
+        self.roots.put(file, root)
         self._done.append(FileDone(file, progress.size, progress.count, root))
         self._end_of(file, progress)
 

@@ -11,12 +11,13 @@ import errno
 import os
 import stat
 import unicodedata
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, overload
 
-from tallow_protocol.core.entries import Entry, EntryKind
+from tallow_protocol.core.entries import MODES, Entry, EntryKind
 from tallow_protocol.disk import names
 from tallow_protocol.disk.errors import NameClashError, NameRefusedError
 from tallow_protocol.disk.ignore import Ignore, ScanOptions
@@ -40,10 +41,7 @@ _SPECIAL = {
 
 
 class FileIdentity(NamedTuple):
-    """What told this version of a file from any other when it was scanned.
-
-    A tuple, as is all that a tree has a hundred thousand of: it is made in half the time of a frozen dataclass.
-    """
+    """What told this version of a file from any other when it was scanned."""
 
     device: int
     inode: int
@@ -57,10 +55,10 @@ class ScannedEntry(NamedTuple):
 
     entry: Entry
     source_path: str
-    """Where it lies, as the operating system spells it. A string: a tree has a hundred thousand of them."""
+    """Where it lies, as the operating system spells it; empty for what comes from no file."""
 
     identity: FileIdentity | None
-    """Of a file; None for folders and links."""
+    """Of a file; None for folders and links, and for what comes from no file."""
 
     @property
     def source(self) -> Path:
@@ -68,23 +66,91 @@ class ScannedEntry(NamedTuple):
         return Path(self.source_path)
 
 
+class _Top(NamedTuple):
+    """A path that the user gave, and how many characters of the offered paths below it are its own name."""
+
+    path: str
+    cut: int
+
+
+class ScannedEntries(Sequence[ScannedEntry]):
+    """The entries of a scan, made when they are asked for: kept in columns, a tree's cost half of what objects do."""
+
+    __slots__ = ("_below", "_devices", "_inodes", "_offered", "_origins", "_times")
+
+    def __init__(self) -> None:
+        self._offered: list[Entry] = []
+        self._origins: list[_Top | str] = []
+        self._below = _Top("", 0)
+        self._devices, self._inodes, self._times = array("Q"), array("Q"), array("q")
+
+    @property
+    def offered(self) -> Sequence[Entry]:
+        """The entries alone, as they are offered: not to be changed."""
+        return self._offered
+
+    def begin_top(self, path: str, name: str) -> None:
+        """Say that what is added from now on lies at `path`, which is offered as `name`, and below it."""
+        self._below = _Top(path, len(name))
+
+    def add(self, entry: Entry, source_path: str = "", status: os.stat_result | None = None) -> None:
+        """Add an entry, and what its identity is made of if it is a file."""
+        below = self._below
+        # Where a name was brought into its composed form, the offered path does not say where the file lies.
+        known = source_path == below.path + entry.path[below.cut :]
+        self._offered.append(entry)
+        self._origins.append(below if known else source_path)
+        if status is None:
+            device, inode, ctime_ns = 0, 0, 0
+        else:
+            device, inode, ctime_ns = status.st_dev, _inode(status), status.st_ctime_ns
+        self._devices.append(device)
+        self._inodes.append(inode)
+        self._times.append(ctime_ns)
+
+    @overload
+    def __getitem__(self, number: int) -> ScannedEntry: ...
+    @overload
+    def __getitem__(self, number: slice) -> tuple[ScannedEntry, ...]: ...
+    def __getitem__(self, number: int | slice) -> ScannedEntry | tuple[ScannedEntry, ...]:
+        if isinstance(number, slice):
+            return tuple(self[place] for place in range(*number.indices(len(self))))
+        entry, origin = self._offered[number], self._origins[number]
+        path = origin if isinstance(origin, str) else origin.path + entry.path[origin.cut :]
+        identity = None
+        if path and entry.kind is EntryKind.FILE:
+            device, inode, ctime_ns = self._devices[number], self._inodes[number], self._times[number]
+            identity = FileIdentity(device, inode, entry.size or 0, entry.mtime_ns, ctime_ns)
+        return ScannedEntry(entry, path, identity)
+
+    def __len__(self) -> int:
+        return len(self._offered)
+
+
 @dataclass(frozen=True, slots=True)
 class Scan:
     """Everything that would be sent: parents before children, names sorted, so the order is stable."""
 
-    entries: tuple[ScannedEntry, ...]
+    entries: ScannedEntries
     warnings: tuple[str, ...]
     """One sentence for each thing that was left out."""
+
+    @classmethod
+    def of_one(cls, entry: Entry) -> Self:
+        """Return the offer of one entry that comes from no file."""
+        entries = ScannedEntries()
+        entries.add(entry)
+        return cls(entries, ())
 
     @property
     def files(self) -> int:
         """How many entries are files."""
-        return sum(1 for scanned in self.entries if scanned.identity is not None)
+        return sum(1 for entry in self.entries.offered if entry.kind is EntryKind.FILE)
 
     @property
     def total_bytes(self) -> int:
-        """The bytes of all files together."""
-        return sum(scanned.identity.size_bytes for scanned in self.entries if scanned.identity is not None)
+        """The bytes of all files together, those of a stream left out."""
+        return sum(entry.size or 0 for entry in self.entries.offered)
 
 
 def scan(paths: Sequence[str | os.PathLike[str]], options: ScanOptions | None = None) -> Scan:
@@ -92,13 +158,13 @@ def scan(paths: Sequence[str | os.PathLike[str]], options: ScanOptions | None = 
 
     `options` and ignore files say what is left out of folders; a path that was given itself is never left out.
 
-    Costs about 600 bytes of memory an entry. Raises PathMissingError, UnreadableError, NameClashError (two
+    Costs about 300 bytes of memory an entry. Raises PathMissingError, UnreadableError, NameClashError (two
     names that would be one on some systems) and NameRefusedError (a name that a receiver would refuse).
     """
     scanner = _Scanner(options or ScanOptions())
     for path in paths:
         scanner.top(os.fspath(path))
-    return Scan(tuple(scanner.entries), tuple(scanner.warnings))
+    return Scan(scanner.entries, tuple(scanner.warnings))
 
 
 def check(paths: Sequence[str | os.PathLike[str]], options: ScanOptions | None = None) -> None:
@@ -196,7 +262,7 @@ class SourceFile:
         except OSError:
             return True
         before = self._identity
-        return not stat.S_ISREG(now.st_mode) or (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns) != (
+        return not stat.S_ISREG(now.st_mode) or (now.st_dev, _inode(now), now.st_size, now.st_mtime_ns) != (
             before.device,
             before.inode,
             before.size_bytes,
@@ -221,7 +287,7 @@ class SourceFile:
 
 class _Scanner:
     def __init__(self, options: ScanOptions) -> None:
-        self.entries: list[ScannedEntry] = []
+        self.entries = ScannedEntries()
         self.warnings: list[str] = []
         self._ignore = Ignore.of(options)
         self._tops: dict[str, str] = {}
@@ -238,6 +304,7 @@ class _Scanner:
                 f"{names.quoted(self._tops[key])} and {names.quoted(given)} would both be sent as {names.quoted(name)}"
             )
         self._tops[key] = given
+        self.entries.begin_top(path, name)
         if stat.S_ISREG(status.st_mode):
             self._file(path, name, status)
         elif not stat.S_ISDIR(status.st_mode):
@@ -336,14 +403,11 @@ class _Scanner:
         readable = status.st_uid == self._user and status.st_mode & stat.S_IRUSR
         if not readable and not _access(path, os.R_OK):
             raise UnreadableError(f"cannot read {names.quoted(path)}: Permission denied")
-        size, mtime_ns = status.st_size, status.st_mtime_ns
-        entry = self._entry(offered, EntryKind.FILE, status, size=size)
-        identity = FileIdentity(status.st_dev, status.st_ino, size, mtime_ns, status.st_ctime_ns)
-        self.entries.append(ScannedEntry(entry, path, identity))
+        entry = self._entry(offered, EntryKind.FILE, status, size=status.st_size)
+        self.entries.add(entry, path, status)
 
     def _folder(self, offered: str, path: str, status: os.stat_result) -> None:
-        entry = self._entry(offered, EntryKind.FOLDER, status)
-        self.entries.append(ScannedEntry(entry, path, None))
+        self.entries.add(self._entry(offered, EntryKind.FOLDER, status), path)
 
     def _link(self, path: str, offered: str, status: os.stat_result) -> None:
         try:
@@ -354,8 +418,7 @@ class _Scanner:
             return
         except OSError as error:
             raise UnreadableError(f"cannot read the link {names.quoted(path)}: {error.strerror}") from error
-        entry = self._entry(offered, EntryKind.LINK, status, target=target)
-        self.entries.append(ScannedEntry(entry, path, None))
+        self.entries.add(self._entry(offered, EntryKind.LINK, status, target=target), path)
 
     def _entry(
         self,
@@ -372,7 +435,7 @@ class _Scanner:
             raise NameRefusedError(
                 f"{names.quoted(offered)} cannot be sent: {error}", hints=_RENAME
             ) from None
-        return Entry(offered, kind, size, status.st_mode & 0o777, status.st_mtime_ns, target)
+        return Entry(offered, kind, size, MODES[status.st_mode & 0o777], status.st_mtime_ns, target)
 
 
 def _real_place(given: str) -> tuple[str, str]:
@@ -421,6 +484,11 @@ def _has_holes(descriptor: int) -> bool:
     except OSError:
         return False
     return status.st_blocks * 512 < status.st_size
+
+
+def _inode(status: os.stat_result) -> int:
+    """Return the number of a file, cut to 64 bits: some file systems have longer ones."""
+    return status.st_ino & 0xFFFF_FFFF_FFFF_FFFF
 
 
 def _access(path: str, mode: int) -> bool:
