@@ -86,6 +86,12 @@ def test_data_that_is_encrypted_twice_stays_inside_whichever_side_asked_for_it(s
     assert relayed > BYTES
 
 
+def test_data_that_is_encrypted_twice_goes_over_tls_where_quic_would_do_too(stage, relay, film):
+    both = ["--relay-only", "--encrypt-twice"]
+    paths, _ = transferred(stage, relay, film, sends=both, receives=both)
+    assert {(event["path"], event["plain"]) for event in paths} == {("relay-tcp", False)}
+
+
 @pytest.mark.parametrize(("options", "compressed"), [([], True), (["--no-compress"], False)])
 def test_text_is_compressed_unless_that_is_turned_off(stage, relay, tmp_path, options, compressed):
     text = tmp_path / "text.txt"

@@ -51,7 +51,7 @@ class MemoryRelay:
         self.dialled = []
         self.tasks = []
 
-    async def connect(self, host, port, *, choice, timeout_s, check):
+    async def connect(self, host, port, *, choice, timeout_s, check, carries_bulk):
         self.dialled.append((now(), host, port))
         script = self.scripts.pop(0)
         if isinstance(script, Exception):

@@ -413,7 +413,7 @@ def test_a_room_that_no_relay_knows_is_the_error_after_each_was_asked_once():
 def test_an_address_that_swallows_packets_leaves_time_for_the_others():
     shares = []
 
-    async def connect(host, port, *, choice, timeout_s, check):
+    async def connect(host, port, *, choice, timeout_s, check, carries_bulk):
         shares.append(timeout_s)
         await asyncio.sleep(timeout_s)
         raise RelayUnreachableError(f"The relay {host} could not be reached.")

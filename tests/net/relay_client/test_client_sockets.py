@@ -287,6 +287,16 @@ async def test_with_both_allowed_quic_is_used_where_it_answers(serve):
     assert leg.kind is TransportKind.QUIC
 
 
+async def test_with_both_allowed_a_client_for_bulk_uses_tls(serve):
+    async with asyncio.timeout(DEADLINE_S):
+        relay = await serve(pair)
+        async with RelayClient([relay.address], carries_bulk=True) as client:
+            leg = await client.meet(ROOM, Side.A, LEASE, wait=False)
+            await exchange(leg)
+        await relay.done()
+    assert leg.kind is TransportKind.TLS
+
+
 async def test_without_udp_the_client_takes_tls(serve):
     async with asyncio.timeout(DEADLINE_S):
         relay = await serve(pair, quic=False)

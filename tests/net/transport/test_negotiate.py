@@ -103,6 +103,20 @@ async def test_where_udp_is_silent_tls_wins_after_the_wait():
             transport.abort()
 
 
+async def test_a_relay_is_reached_over_tls_where_bulk_will_go_over_it():
+    async with await relay() as listener:
+        transport = await encrypted(listener.port, carries_bulk=True, first_wait_s=1000)
+        assert transport.kind is TransportKind.TLS
+        transport.abort()
+
+
+async def test_bulk_goes_over_quic_at_once_where_a_relay_refuses_tcp():
+    async with await relay(tcp=False) as listener:
+        transport = await encrypted(listener.port, carries_bulk=True, first_wait_s=1000)
+        assert transport.kind is TransportKind.QUIC
+        transport.abort()
+
+
 async def test_where_tcp_is_refused_a_peer_is_reached_over_quic_at_once():
     async with await relay(tcp=False) as listener:
         transport = await connect_direct(

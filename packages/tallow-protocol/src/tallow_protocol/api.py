@@ -106,7 +106,10 @@ class TransferOptions:
     """Relayed paths alone, direct ones alone for file data, or the best that is found."""
 
     plain_data: bool = True
-    """Whether file data may leave the encrypted connection to a relay for plain TCP ones, sealed as it is anyway."""
+    """Whether file data may leave the encrypted connection to a relay for plain TCP ones, sealed as it is anyway.
+
+    Where it may not, a relay is tried over TLS before QUIC, which moves less.
+    """
 
     compress: bool = True
     """Whether data that shrinks is compressed where that makes the transfer faster."""
@@ -318,7 +321,13 @@ class _Transfer(ABC):
         shell.add(session.first_link(time.monotonic(), met.path), met.frames)
         options = self._options
         allowed = Allowed(options.transport, options.paths, options.plain_data, options.listen_host)
-        again = Rejoin(options.relays, options.transport, options.ports.relays, self._lan_name)
+        again = Rejoin(
+            options.relays,
+            options.transport,
+            options.ports.relays,
+            self._lan_name,
+            carries_bulk=not options.plain_data,
+        )
         keeper = PathKeeper(shell, session, met, allowed, rejoin=again)
         keeper.start()
         if isinstance(route, ListeningRoute):
@@ -465,7 +474,13 @@ class Sender(_Transfer):
                 self._emit(CodeReady(self._code, None))
 
         events = relay_events(self._emit, waiting)
-        async with relay_client(options.relays, options.transport, options.ports.relays, events) as relay:
+        async with relay_client(
+            options.relays,
+            options.transport,
+            options.ports.relays,
+            events,
+            carries_bulk=not options.plain_data,
+        ) as relay:
             if not isinstance(self._code, Code):
                 self._code = self._coded(await relay.allocate(lease))
             route = RelaySenderRoute(relay, self._code, lease, self._budget, self._emit)
@@ -764,7 +779,13 @@ class Receiver(_Transfer):
             await self._take(LanReceiverRoute(self._code, options.transport, self._budget, self._emit))
             return
         events = relay_events(self._emit, lambda: None)
-        async with relay_client(options.relays, options.transport, options.ports.relays, events) as relay:
+        async with relay_client(
+            options.relays,
+            options.transport,
+            options.ports.relays,
+            events,
+            carries_bulk=not options.plain_data,
+        ) as relay:
             await self._take(RelayReceiverRoute(relay, self._code, self._budget))
 
     async def _somebody_meets(self, route: ReceiverRoute) -> Met:

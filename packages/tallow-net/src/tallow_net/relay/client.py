@@ -75,6 +75,7 @@ class Connect(Protocol):
         choice: TransportChoice,
         timeout_s: float,
         check: Callable[[Transport], None],
+        carries_bulk: bool,
     ) -> Transport:
         """Return an open transport that `check` accepted; raises ConnectError or what `check` raised."""
 
@@ -145,7 +146,7 @@ class RelayClient:
 
     `addresses` are tried in order, the one that worked last first; a relay's key is checked against `known` before
     a byte is sent. `max_connect_s` bounds the first contact, all addresses together. `on_event` is called on the
-    loop and must return soon. `random` (0 up to 1) spreads reconnections; `connect` replaces the network in a test.
+    loop and must return soon. `carries_bulk`: file data will go over these connections, so TLS is tried before QUIC. `random` (0 up to 1) spreads reconnections; `connect` replaces the network in a test.
 
     Calls may overlap; each uses a connection of its own. A cancelled call ends its connection. Leaving the scope
     ends every connection that was not handed out as a Leg.
@@ -159,6 +160,7 @@ class RelayClient:
         known: KnownRelays | None = None,
         on_event: Callable[[RelayEvent], None] | None = None,
         max_connect_s: float = CONNECT_S,
+        carries_bulk: bool = False,
         random: Callable[[], float] | None = None,
         connect: Connect | None = None,
     ) -> None:
@@ -169,6 +171,7 @@ class RelayClient:
         self._known = ForgetfulRelays() if known is None else known
         self._on_event = on_event
         self._max_connect_s = max_connect_s
+        self._carries_bulk = carries_bulk
         self._random = secrets.SystemRandom().random if random is None else random
         self._connect = connect
         self._idle: _Connection | None = None
@@ -391,7 +394,12 @@ class RelayClient:
             self._check(transport, address, pin_from_user=pin_from_user)
 
         transport = await connect(
-            address.host, address.port, choice=self._choice, timeout_s=timeout_s, check=check
+            address.host,
+            address.port,
+            choice=self._choice,
+            timeout_s=timeout_s,
+            check=check,
+            carries_bulk=self._carries_bulk,
         )
         connection = _Connection(transport, self._welcomed)
         self._open.add(connection)

@@ -37,11 +37,13 @@ async def connect_encrypted(
     choice: TransportChoice,
     timeout_s: float,
     check: Callable[[Transport], None],
+    carries_bulk: bool = False,
     first_wait_s: float = FIRST_WAIT_S,
     unreachable: type[ConnectError] = RelayUnreachableError,
 ) -> Transport:
     """Return an encrypted transport to `host`: QUIC first, TLS raced in after `first_wait_s`.
 
+    With `carries_bulk` it is the other way round: TLS moves several times as much, and stands losses better.
     `check` sees the winner, its certificate known, before any byte of ours is sent; what it raises is
     raised, and nothing else is tried. Raises NotTallowError where something else answers, `unreachable`
     where nobody does in `timeout_s`.
@@ -60,7 +62,7 @@ async def connect_encrypted(
         )
 
     ways: Sequence[Way] = {
-        TransportChoice.AUTO: [over_quic, over_tls],
+        TransportChoice.AUTO: [over_tls, over_quic] if carries_bulk else [over_quic, over_tls],
         TransportChoice.QUIC: [over_quic],
         TransportChoice.TCP: [over_tls],
     }[choice]

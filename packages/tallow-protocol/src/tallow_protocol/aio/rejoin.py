@@ -45,12 +45,16 @@ def relay_path(kind: TransportKind) -> PathKind:
 
 @dataclass(frozen=True, slots=True)
 class Rejoin:
-    """What a session may use to come back: `relays` where both met at one, `lan_name` where it was found by mDNS."""
+    """What a session may use to come back: `relays` where both met at one, `lan_name` where it was found by mDNS.
+
+    `carries_bulk`: file data stays inside the connection to the relay.
+    """
 
     relays: tuple[RelayAddress, ...] = ()
     choice: TransportChoice = TransportChoice.AUTO
     known: KnownRelays | None = None
     lan_name: str | None = None
+    carries_bulk: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,7 @@ class RejoinRoom:
             known=self._rejoin.known,
             on_event=told,
             max_connect_s=REACH_S,
+            carries_bulk=self._rejoin.carries_bulk,
         )
         wait = self._side is Side.A or len(self._rejoin.relays) == 1
         async with client as relay:

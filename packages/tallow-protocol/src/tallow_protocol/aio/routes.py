@@ -493,6 +493,15 @@ def relay_client(
     choice: TransportChoice,
     known: KnownRelays,
     on_event: Callable[[RelayEvent], None],
+    *,
+    carries_bulk: bool,
 ) -> RelayClient:
-    """Return a client of the given relays."""
-    return RelayClient(addresses, transport=choice, known=known, on_event=on_event, max_connect_s=CONNECT_S)
+    """Return a client of the given relays; `carries_bulk`: file data stays inside the connections to them."""
+    return RelayClient(
+        addresses,
+        transport=choice,
+        known=known,
+        on_event=on_event,
+        max_connect_s=CONNECT_S,
+        carries_bulk=carries_bulk,
+    )
