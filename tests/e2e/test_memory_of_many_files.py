@@ -9,6 +9,8 @@ import pytest
 
 from tests.e2e.kit import local, needs_programs, stage
 
+__all__ = ["stage"]  # pytest finds the fixture by its name here
+
 pytestmark = needs_programs
 
 FEW, MANY = 2_000, 30_000
