@@ -89,13 +89,18 @@ class Scene:
         line = await self.relay.wait_for("listening")
         self.address = f"{line['listen']}#{line['fingerprint']}"
 
-    async def transfer(self, mib, *words, receiver_words=None):
-        """Start both sides on a random file of this size."""
+    async def transfer(self, mib, *words, receiver_words=None, stream=False):
+        """Start both sides on a random file of this size; as a `stream` it comes through a pipe."""
         self.source = self.folder / "big"
         draw = random.Random(mib)
         self.source.write_bytes(b"".join(draw.randbytes(MIB) for _ in range(mib)))
         options = ("--json", "--relay", self.address)
-        command = (TALLOW, "send", *options, *words, self.source)
+        command = (TALLOW, "send", *options, *words)
+        if stream:
+            pipe = ("sh", "-c", 'exec cat "$0" | exec "$@"', self.source)
+            command = (*pipe, *command, "--name", self.source.name, "-")
+        else:
+            command = (*command, self.source)
         sender = await Program.start(self.a, self.folder / "home a", *command)
         code = (await sender.wait_for("code"))["code"]
         words = words if receiver_words is None else receiver_words
@@ -184,9 +189,28 @@ async def test_a_transfer_that_moved_to_a_direct_path_goes_on_when_the_relay_is_
             assert side.paths()[-1] == DIRECT_TCP
 
 
-async def test_peers_on_separate_networks_go_through_the_relay_alone(tmp_path):
+async def test_a_stream_moves_from_the_relay_to_a_direct_path_and_back_with_its_bytes_whole(tmp_path):
     async with scene(tmp_path) as made:
-        sender, receiver = await made.transfer(24)
+        link = await direct_link(made)
+        await link.tell("down")
+        sender, receiver = await made.transfer(128, stream=True)
+        await receiver.wait_for("path", **RELAY_TCP)
+        await link.tell("up")
+        await receiver.wait_for("path", **DIRECT_TCP)
+        moved_at = (await receiver.wait_for("progress"))["bytes"]
+        await link.tell("down")
+        await receiver.wait_for("path", path="relay-tcp")
+        back_at = (await receiver.wait_for("progress"))["bytes"]
+        await made.arrived(sender, receiver)
+        assert 0 < moved_at < back_at < 128 * MIB
+        for side in (sender, receiver):
+            assert in_order(side.paths(), RELAY_TCP, DIRECT_TCP, RELAY_TCP), side.paths()
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["file", "stream"])
+async def test_peers_on_separate_networks_go_through_the_relay_alone(tmp_path, *, stream):
+    async with scene(tmp_path) as made:
+        sender, receiver = await made.transfer(24, stream=stream)
         await made.arrived(sender, receiver)
         for side in (sender, receiver):
             assert side.paths()[-1] == RELAY_TCP
