@@ -526,7 +526,8 @@ def _pipeline_step(pipeline: ReceivePipeline, reader: Reader) -> None:
             FileDone(file, reader.number(8) >> 1, reader.number(2), reader.take(32).ljust(32, b"\0"))
         )
     else:
-        pipeline.take_from(From(file, reader.number()))
+        pipeline.hear_from(From(file, reader.number()))
+        pipeline.take_heard()
 
 
 @target(_pipeline_seeds)

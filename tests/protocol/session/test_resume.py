@@ -5,7 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tallow_crypto import IdentityKeyPair
 from tallow_net import Side
-from tallow_protocol import ConflictError, Resumed, TransferDone, TransferProgress, ViolationError, Warned
+from tallow_protocol import (
+    ConflictError,
+    Resumed,
+    TransferDone,
+    TransferProgress,
+    TransferStarted,
+    ViolationError,
+    Warned,
+)
 from tallow_protocol.core.chunking import ChunkConfig
 from tallow_protocol.core.messages import Accept, FileDone, From, Have
 from tallow_protocol.core.resuming import Learned
@@ -228,6 +236,31 @@ def test_a_thousand_files_that_stand_fit_the_limits_of_the_control_channel():
 
     assert [session.error for session in pair.sessions.values()] == [None, None]
     assert only(pair.events[Side.A], Resumed).bytes == sum(map(len, contents.values()))
+
+
+def test_a_chunk_may_be_stored_before_the_job_that_takes_where_its_file_goes_on(monkeypatch):
+    """Jobs run in another thread than the chunks of a data connection, and nothing says which comes first."""
+    data = content(20 * CHUNK + 5)
+    first = killed({NAME: data}, 12 * CHUNK)
+    written = chunks_written(first.folder, monkeypatch)
+    second = pair_of({NAME: data}, folder=first.folder)
+    session = second.sessions[Side.B]
+    take_jobs, waiting = session.take_jobs, []
+
+    def slow_jobs():
+        waiting.extend(take_jobs())
+        if any(isinstance(event, TransferStarted) for event in second.events[Side.B]) and not written:
+            return []
+        due = waiting.copy()
+        waiting.clear()
+        return due
+
+    monkeypatch.setattr(session, "take_jobs", slow_jobs)
+    second.run()
+
+    assert session.error is None
+    assert second.folder.files == {NAME: data}
+    assert only(second.events[Side.B], Resumed).bytes == len(data) - sum(written)
 
 
 class Remembered:

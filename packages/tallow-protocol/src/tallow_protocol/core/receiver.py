@@ -132,9 +132,8 @@ class ReceiverRole:
                 session.ask(lambda: pipeline.file_done(message), lambda job, at: self._step(session, job, at))
             case From() if self._started_at is not None and self._pipeline is not None:
                 pipeline = self._pipeline
-                session.ask(
-                    lambda: pipeline.take_from(message), lambda job, at: self._goes_on(session, job, at)
-                )
+                pipeline.hear_from(message)
+                session.ask(pipeline.take_heard, lambda job, at: self._goes_on(session, job, at))
             case Manifest() if self._accepted and self._signed is None:
                 self._signed = message
                 session.machine.to(TransferState.FINISHING)
@@ -260,9 +259,9 @@ class ReceiverRole:
         pipeline = self._pipeline
         if pipeline is None or session.error is not None:
             return
-        anew: Entry | None = job.result
-        if anew is not None:
-            name = PeerText(anew.path)
+        anew: list[Entry] = job.result
+        for entry in anew:
+            name = PeerText(entry.path)
             session.emit(
                 Warned(PeerText(f"{name} is not what it was when it was partly received: it starts anew"))
             )

@@ -4,13 +4,14 @@ Synchronous; one caller at a time (a worker thread, or a simulation). It trusts 
 with its digest before it is written, a file with its root before it gets its final name, and what a peer
 could make us keep is bounded whatever it sends.
 
-What an earlier session left of a file goes on where it stopped (`haves`, `take_from`): its digests enter the root like
+What an earlier session left of a file goes on where it stopped (`haves`, `hear_from`): its digests enter the root like
 those of chunks that arrive, so the file's end is verified over all of it. `sync` is the one call that another thread may
 make beside everything else.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -179,6 +180,8 @@ class ReceivePipeline:
         self.stored_bytes = 0
         self.resumed_bytes = 0
         self._asked: dict[int, Existing] = {}
+        self._heard: deque[From] = deque()
+        self._anew: list[Entry] = []
         self._resumed: dict[int, Existing] = {}
         self._synced_at: float | None = None
         self._unsynced_bytes = 0
@@ -244,22 +247,36 @@ class ReceivePipeline:
         """Return whether the sender has yet to say of a file where it goes on."""
         return bool(self._asked)
 
-    def take_from(self, message: From) -> Entry | None:
-        """Take the sender's word on where a file goes on.
+    def hear_from(self, message: From) -> None:
+        """Note the sender's word on where a file goes on: on the loop, before the acknowledgement that lets chunks follow.
 
-        Returns the entry of a partial file that is received anew after all, since the sender has another now.
+        A thread that stores these may come before the job that calls `take_heard`; whoever comes first acts on it.
         """
-        existing = self._asked.pop(message.file, None)
-        if existing is None or message.first not in {0, existing.count}:
-            raise ViolationError("The peer answered what it was not asked.")
-        entry = self._entries[message.file]
-        if message.first == 0:
-            return entry if existing.partial else None
-        self._resumed[message.file] = existing
-        there = min(existing.count * existing.chunk_size, entry.size or 0)
-        self.resumed_bytes += there
-        self.stored_bytes += there
-        return None
+        self._heard.append(message)
+
+    def take_heard(self) -> list[Entry]:
+        """Return the partial files that are received anew after all, since the sender has others now, each once.
+
+        Raises ViolationError for an answer to what was not asked.
+        """
+        self._settle_heard()
+        anew, self._anew = self._anew, []
+        return anew
+
+    def _settle_heard(self) -> None:
+        while self._heard:
+            message = self._heard.popleft()
+            existing = self._asked.pop(message.file, None)
+            if existing is None or message.first not in {0, existing.count}:
+                raise ViolationError("The peer answered what it was not asked.")
+            entry = self._entries[message.file]
+            if message.first:
+                self._resumed[message.file] = existing
+                there = min(existing.count * existing.chunk_size, entry.size or 0)
+                self.resumed_bytes += there
+                self.stored_bytes += there
+            elif existing.partial:
+                self._anew.append(entry)
 
     # -- durability ----------------------------------------------------------------------------------------
 
@@ -511,6 +528,8 @@ class ReceivePipeline:
             raise ViolationError("The peer sent a file that it did not offer.")
         if self._accepted is not None and number not in self._accepted:
             raise ViolationError("The peer sent a file that was not accepted.")
+        if self._heard:
+            self._settle_heard()
         if number in self._asked:
             raise ViolationError("The peer sent a file before it said where that goes on.")
         return self._entries[number]
