@@ -67,10 +67,10 @@ def contents(directory):
 
 
 def test_ask_names_what_stands_and_writes_nothing(out):
-    assert OutputFolder(out).conflicts() == ()
+    assert OutputFolder(out).conflicts(SENDER) == ()
     place = OutputFolder(out)
     place.check(TREE)
-    assert place.conflicts() == ("d", "f.txt")
+    assert place.conflicts(SENDER) == ("d", "f.txt")
     before = contents(out)
     with pytest.raises(ConflictError, match=r"'d', 'f\.txt'; nothing was written"):
         begun(out, OnConflict.ASK)
@@ -80,7 +80,7 @@ def test_ask_names_what_stands_and_writes_nothing(out):
 def test_looking_for_conflicts_makes_no_directory(tmp_path):
     place = OutputFolder(tmp_path / "missing")
     place.check(TREE)
-    assert place.conflicts() == ()
+    assert place.conflicts(SENDER) == ()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -715,22 +715,24 @@ class Receiver(_Transfer):
         return str(Path(self._into).absolute())
 
     def _forget_if_nothing_is_left(self, peer: Fingerprint) -> None:
-        from tallow_protocol.disk.leftovers import list_partials
+        from tallow_protocol.disk.leftovers import is_unfinished
 
         place = self._place()
         with contextlib.suppress(ProtocolError):
-            if all(left.sender != peer for left in list_partials(place)):
+            if not is_unfinished(place, peer):
                 self._options.ports.partials.forget(peer, place)
 
     async def conflicts(self) -> tuple[PeerText, ...]:
         """Return the top-level names of the offer that stand in the folder, between `OfferReceived` and the answer.
 
+        What an unfinished transfer of the same sender made there is none: it goes on.
+
         Raises NotWritableError where that cannot be seen.
         """
-        folder, outputs = self._folder, self._outputs
-        if folder is None or outputs is None or not outputs.writes_files:
+        folder, outputs, peer = self._folder, self._outputs, self._peer
+        if folder is None or outputs is None or peer is None or not outputs.writes_files:
             return ()
-        return tuple(PeerText(name) for name in await asyncio.to_thread(folder.conflicts))
+        return tuple(PeerText(name) for name in await asyncio.to_thread(folder.conflicts, peer))
 
     def accept(self, *, chosen: Container[int] | None = None, on_conflict: OnConflict | None = None) -> None:
         """Say yes to `OfferReceived`: write it, or those of its entries whose numbers are `chosen`.

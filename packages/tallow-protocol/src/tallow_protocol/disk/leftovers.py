@@ -14,6 +14,7 @@ from pathlib import Path
 from tallow_crypto import Fingerprint
 
 from tallow_protocol.core.journal import decode_journal
+from tallow_protocol.core.unfinished import record_name
 from tallow_protocol.disk import names
 from tallow_protocol.disk.calls import SYSTEM, FileStatus, SystemCalls
 from tallow_protocol.errors import NotWritableError
@@ -23,12 +24,15 @@ __all__ = [
     "NOT_OURS",
     "OLD_FILE",
     "PARTIALS_NAME",
+    "RECORD_SUFFIX",
     "CleanedPartials",
     "PartialInfo",
     "age_s",
     "clean_partials",
+    "clean_records",
     "folder_names",
     "is_own_file",
+    "is_unfinished",
     "list_partials",
     "open_folder",
     "pairs",
@@ -47,6 +51,10 @@ NOT_OURS = frozenset({errno.ELOOP, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, er
 """What opening gives where nothing stands, or a link, a pipe, a folder, or what another user keeps for himself."""
 
 BOTH = frozenset({"data", "journal"})
+RECORD_SUFFIX = ".unfinished"
+"""Ends the name of a record of what an unfinished transfer made (disk/unfinished.py); 32 hexadecimal digits precede."""
+
+_RECORD = re.compile(r"[0-9a-f]{32}\.unfinished\Z")
 _PAIR = re.compile(r"([0-9a-f]{32}(?:-[0-9a-f]{8})?)\.(data|journal)\Z")
 _READ_BYTES = 1024 * 1024
 
@@ -116,7 +124,44 @@ def clean_partials(
                 in_use += 1
             else:
                 files, size_bytes = files + 1, size_bytes + freed
+        clean_records(calls, handle, older_than_s, now_s)
     return CleanedPartials(files, size_bytes, in_use)
+
+
+def is_unfinished(
+    directory: str | os.PathLike[str], sender: Fingerprint, *, calls: SystemCalls = SYSTEM
+) -> bool:
+    """Return whether an output directory has anything of a sender's unfinished transfer. Raises as `list_partials` does."""
+    with _opened(directory, calls) as handle:
+        if handle is None:
+            return False
+        found = calls.listdir(handle)
+        if record_name(sender) + RECORD_SUFFIX in found:
+            return True
+        infos = (_info(calls, handle, Path(directory), name, 0.0) for name in pairs(found))
+        return any(info is not None and info.sender == sender for info in infos)
+
+
+def clean_records(calls: SystemCalls, handle: int, older_than_s: float, now_s: float) -> None:
+    """Remove the records in an open folder of partial files to which nothing was added for so long; one in use stays."""
+    for name in calls.listdir(handle):
+        if not _RECORD.match(name):
+            continue
+        record = -1
+        with contextlib.suppress(OSError):
+            old_s = now_s - calls.stat(name, dir_fd=handle).st_mtime_ns / 1e9
+            if max(old_s, 0.0) < older_than_s:
+                continue
+            try:
+                with contextlib.suppress(
+                    OSError
+                ):  # a link or something else that is not opened: its name goes
+                    record = calls.open(name, OLD_FILE, dir_fd=handle)
+                if record < 0 or calls.lock(record):
+                    calls.unlink(name, dir_fd=handle)
+            finally:
+                if record >= 0:
+                    calls.close(record)
 
 
 @contextlib.contextmanager

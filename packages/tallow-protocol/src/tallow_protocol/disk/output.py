@@ -6,6 +6,7 @@ becomes of each entry. The gate itself asks that policy again at the moment when
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,18 +22,19 @@ from tallow_protocol.disk.partials import PartialFile, PartialFolder
 from tallow_protocol.disk.root import OutputRoot
 from tallow_protocol.disk.space import check_space
 from tallow_protocol.disk.standing import NowhereFile, StandingFile
+from tallow_protocol.disk.unfinished import Own, Unfinished
 from tallow_protocol.errors import ConflictError
 from tallow_protocol.events import OnConflict
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Container, Iterable, Sequence
+    from collections.abc import Container, Iterable, Iterator, Sequence
 
     from tallow_crypto import Fingerprint
 
     from tallow_protocol.core.messages import Entry
     from tallow_protocol.core.receiving import Existing
-    from tallow_protocol.disk.calls import SystemCalls
+    from tallow_protocol.disk.calls import FileStatus, SystemCalls
 
 __all__ = ["OfferSink", "OutputFolder"]
 
@@ -83,13 +85,29 @@ class OutputFolder:
         """Refuse names that cannot be written; raises BadNameError. Touches no disk."""
         self._checked = _check(entries)
 
-    def conflicts(self) -> tuple[str, ...]:
+    def conflicts(self, sender: Fingerprint) -> tuple[str, ...]:
         """Return the top-level names of the checked offer that stand in the directory, sorted.
 
-        Makes nothing: a directory that is missing has none. Raises NotWritableError.
+        Those that an unfinished transfer of the same sender made are none. Makes nothing: a directory that is missing
+        has none. Raises NotWritableError.
         """
+        with self._looking(sender) as (root, own):
+            return () if root is None else root.existing(self._checked.tops.difference(own.tops))
+
+    @contextlib.contextmanager
+    def _looking(self, sender: Fingerprint) -> Iterator[tuple[OutputRoot | None, Own]]:
+        """Give the gate for a look, None where there is no directory, and what stands there of an unfinished transfer."""
         with OutputRoot.existing_only(self._directory, calls=self._calls) as root:
-            return () if root is None else root.existing(self._checked.tops)
+            if root is None:
+                yield None, Own()
+                return
+            partials = PartialFolder(root, sender)
+            unfinished = Unfinished(partials, sender)
+            try:
+                yield root, unfinished.find(self._checked.entries)
+            finally:
+                unfinished.close(keep=True)
+                partials.close()
 
     def open(self, sender: Fingerprint) -> OfferSink:
         """Open the gate; raises NotWritableError or NoSpaceError."""
@@ -105,6 +123,10 @@ class OfferSink:
     ) -> None:
         self._root = root
         self._partials = PartialFolder(root, sender)
+        self._unfinished = Unfinished(self._partials, sender)
+        self._own = Own()
+        self._free_tops: dict[str, str] = {}
+        self._begun = False
         self._checked = checked
         self._force_space = force_space
         self._new_names: dict[str, str] = {}
@@ -128,56 +150,98 @@ class OfferSink:
         count = len(entries)
         numbers = [number for number in range(count) if chosen is None or number in chosen]
         left_out = set() if chosen is None else set(range(count)).difference(numbers)
-        taken = self._root.existing({_top(entries[number].path) for number in numbers})
+        self._checked = checked
+        own = self._own = self._unfinished.find(entries)
+        self._root.go_on(own.folders, {})
+        tops = {_top(entries[number].path) for number in numbers}
+        taken = self._root.existing(tops.difference(own.tops))
         if taken and self._root.on_conflict is OnConflict.ASK:
             raise _conflict(taken)
-        if taken and self._root.on_conflict is OnConflict.RENAME:
-            self._new_names = self._renamed(checked, taken)
-        elif taken:
-            merged = frozenset(taken)
+        self._new_names = {offered: placed for offered, placed in own.tops.items() if placed != offered}
+        looked_at = tops.intersection(own.tops)
+        if self._root.on_conflict is OnConflict.RENAME:
+            self._new_names.update(self._renamed(checked, taken))
+        else:
+            looked_at.update(taken)
+            tops.difference_update(taken)
+        self._free_tops = {top: self._new_names.get(top, top) for top in tops.difference(own.tops)}
+        if looked_at:
             self._decide(
-                entries, [number for number in numbers if _top(entries[number].path) in merged], left_out
+                entries, [number for number in numbers if _top(entries[number].path) in looked_at], left_out
             )
         self._left_out = frozenset(left_out)
         self._left_paths = frozenset(entries[number].path for number in left_out)
 
-    def _decide(
-        self,
-        entries: Sequence[Entry],
-        numbers: Iterable[int],
-        left_out: set[int],
-    ) -> None:
-        policy = self._root.on_conflict
+    def _decide(self, entries: Sequence[Entry], numbers: Iterable[int], left_out: set[int]) -> None:
         refused: list[str] = []
         replaced: set[int] = set()
-        for number in numbers:
-            entry = entries[number]
-            components = self._place(entry.path)
-            try:
-                status = self._root.look(components)
-            except ConflictError:  # it would be below a file, a link or somebody else's folder
-                decision, there = (
-                    Decision.LEAVE if policy is OnConflict.SKIP else Decision.REFUSE,
-                    Standing.OTHER,
-                )
-            else:
-                there = Standing.NOTHING if status is None else conflicts.standing(status.st_mode)
-                decision = conflicts.decide(
-                    policy,
-                    _KINDS[entry.kind],
-                    there,
-                    there_mtime_ns=0 if status is None else status.st_mtime_ns,
-                    mtime_ns=entry.mtime_ns,
-                )
+
+        def take(number: int, decision: Decision, status: FileStatus | None) -> None:
             if decision is Decision.LEAVE:
                 left_out.add(number)
             elif decision is Decision.REFUSE:
-                refused.append(entry.path)
-            elif there is Standing.FILE:
+                refused.append(entries[number].path)
+            elif status is not None and conflicts.standing(status.st_mode) is Standing.FILE:
                 replaced.add(number)
-        if refused:
-            raise _conflict(refused, "; neither a file nor a folder takes the place of the other")
+
+        own: list[tuple[int, FileStatus]] = []
+        for number in numbers:
+            decision, status = self._decision(entries[number])
+            if decision is not None:
+                take(number, decision, status)
+            elif status is not None:
+                own.append((number, status))
+        wrote = self._unfinished.wrote({entries[number].path: status.st_mtime_ns for number, status in own})
+        for number, status in own:
+            entry = entries[number]
+            if entry.path in wrote:
+                self._root.go_on({}, {self._place(entry.path): status.st_mtime_ns})
+                take(number, Decision.WRITE, status)
+            else:
+                take(number, self._decision_beside_own(entry, status), status)
+        self._refuse(refused)
         self._replaced = frozenset(replaced)
+
+    def _refuse(self, refused: Sequence[str]) -> None:
+        if refused:
+            merges = self._root.on_conflict.merges
+            raise _conflict(
+                refused, "; neither a file nor a folder takes the place of the other" if merges else ""
+            )
+
+    def _decision(self, entry: Entry) -> tuple[Decision | None, FileStatus | None]:
+        """Return what becomes of an entry, and what stands in its place.
+
+        None where an unfinished transfer of the same sender may have written what stands there.
+        """
+        policy = self._root.on_conflict
+        try:
+            status = self._root.look(self._place(entry.path))
+        except ConflictError:  # it would be below a file, a link or somebody else's folder
+            return Decision.LEAVE if policy is OnConflict.SKIP else Decision.REFUSE, None
+        if status is not None and _top(entry.path) in self._own.tops:
+            there = conflicts.standing(status.st_mode)
+            if there in conflicts.GIVE_WAY and entry.kind is not EntryKind.FOLDER:
+                return None, status
+            if there is Standing.FOLDER and entry.kind is EntryKind.FOLDER:
+                return Decision.WRITE, status
+        return _decision(policy, entry, status), status
+
+    def _decision_beside_own(self, entry: Entry, status: FileStatus) -> Decision:
+        """Return what becomes of an entry in whose place, in an own folder, stands what somebody else changed or made.
+
+        What is the same is fine under every policy. For a file that is found out later, and the gate refuses one that
+        is not.
+        """
+        policy, there = self._root.on_conflict, conflicts.standing(status.st_mode)
+        if policy.merges:
+            return _decision(policy, entry, status)
+        if there is Standing.LINK and entry.kind is EntryKind.LINK:
+            same = self._root.read_link(self._place(entry.path)) == entry.target
+            return Decision.LEAVE if same else Decision.REFUSE
+        if there is Standing.FILE and entry.kind is EntryKind.FILE and status.st_size == entry.size:
+            return Decision.WRITE if entry.size else Decision.LEAVE
+        return Decision.REFUSE
 
     def _renamed(self, checked: _Checked, taken: Iterable[str]) -> dict[str, str]:
         """Return a free name for each top-level name that is taken."""
@@ -207,6 +271,13 @@ class OfferSink:
             return (self._new_names.get(components[0], components[0]), *components[1:])
         return components
 
+    def _begin(self) -> None:
+        """Note, before the first name is made, what this transfer makes."""
+        if not self._begun:
+            self._begun = True
+            self._unfinished.begin(self._checked.entries, self._free_tops)
+            self._root.on_top = self._unfinished.made
+
     def check_space(self, size_bytes: int) -> None:
         """Raise NoSpaceError where so many bytes have no room, unless the user wants to try."""
         if not self._force_space:
@@ -215,11 +286,13 @@ class OfferSink:
     def make_folder(self, path: str) -> None:
         """Create a folder, private until `finish_folders`, or enter the one that stands there."""
         if path not in self._left_paths:
+            self._begin()
             self._root.make_folder(self._place(path))
 
     def make_link(self, path: str, target: str, mtime_ns: int) -> None:
         """Create a link that stays inside the offer."""
         if path not in self._left_paths:
+            self._begin()
             self._root.make_link(self._place(path), target, mtime_ns)
 
     def have(self, number: int, entry: Entry) -> Existing | None:
@@ -244,6 +317,8 @@ class OfferSink:
             return NowhereFile()
         if resume is not None and not resume.partial:
             return self._standing.pop(path)
+        self._begin()
+        self._unfinished.settle()
         return self._partials.begin(
             path, size_bytes, chunk_size, self._place(path), resumes=resume is not None
         )
@@ -251,6 +326,8 @@ class OfferSink:
     def write_small(self, path: str, data: memoryview, mode: int, mtime_ns: int) -> None:
         """Write a whole small file under its final name."""
         if path not in self._left_paths:
+            self._begin()
+            self._unfinished.settle()
             self._root.write_small(self._place(path), data, mode, mtime_ns)
 
     def finish_folders(self, folders: Sequence[tuple[str, int, int]]) -> None:
@@ -265,16 +342,31 @@ class OfferSink:
             if path not in self._left_paths
         )
         self._root.sync()
+        self._unfinished.end()
 
     def discard(self) -> None:
         """Remove what is staged and not committed; partial files stay."""
-        self._partials.close()
+        self._release()
         self._root.discard()
 
     def close(self) -> None:
         """Release every handle."""
-        self._partials.close()
+        self._release()
         self._root.close()
+
+    def _release(self) -> None:
+        self._unfinished.close(keep=self._root.gave_names or bool(self._own.tops))
+        self._partials.close()
+
+
+def _decision(policy: OnConflict, entry: Entry, status: FileStatus | None) -> Decision:
+    return conflicts.decide(
+        policy,
+        _KINDS[entry.kind],
+        Standing.NOTHING if status is None else conflicts.standing(status.st_mode),
+        there_mtime_ns=0 if status is None else status.st_mtime_ns,
+        mtime_ns=entry.mtime_ns,
+    )
 
 
 def _top(path: str) -> str:

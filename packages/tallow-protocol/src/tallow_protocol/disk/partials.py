@@ -40,6 +40,7 @@ from tallow_protocol.disk.leftovers import (
     OLD_FILE,
     PARTIALS_NAME,
     age_s,
+    clean_records,
     folder_names,
     is_own_file,
     open_folder,
@@ -392,6 +393,30 @@ class PartialFolder:
             self._calls.unlink(f"{name}.journal", dir_fd=self._handle)
             return self._calls.open(f"{name}.journal", _NEW_FILE, 0o600, dir_fd=self._handle)
 
+    def open_record(self, name: str, *, make: bool) -> int | None:
+        """Return the handle of a file of ours in the folder that is no pair's; None where there is none, or none of ours.
+
+        Raises OSError, and NotWritableError where the folder cannot be ours.
+        """
+        if not make:
+            return self._own(name) if self._look() else None
+        for _ in range(3):  # as in `_new`
+            if self._handle < 0:
+                self._make()
+            try:
+                return self._calls.open(name, _NEW_FILE, 0o600, dir_fd=self._handle)
+            except FileExistsError:
+                return self._own(name)
+            except FileNotFoundError:
+                self._calls.close(self._handle)
+                self._handle = -1
+        return None
+
+    def remove_record(self, name: str) -> None:
+        """Remove such a file, if it is there. Never raises."""
+        with contextlib.suppress(OSError):
+            self._calls.unlink(name, dir_fd=self._handle)
+
     def remove(self, name: str, kind: str) -> None:
         """Remove one file of a pair, if it is there. Never raises."""
         with contextlib.suppress(OSError):
@@ -468,6 +493,7 @@ class PartialFolder:
                 remove_pair(self._calls, handle, pair, kinds)
             elif kinds == BOTH:
                 kept.append(pair)
+        clean_records(self._calls, handle, KEEP_S, self._clock())
         self._journals = frozenset(kept)
 
 

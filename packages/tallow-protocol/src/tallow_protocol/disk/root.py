@@ -18,7 +18,7 @@ import errno
 import os
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -49,6 +49,9 @@ STAGING_PREFIX = ".tallow-"
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FILLED = 0o700
+"""What the owner of a folder may do as long as it is filled."""
+
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 # A file system without modes or times (FAT) answers its files' owner with one of these.
 _NOT_KEPT = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
@@ -151,9 +154,17 @@ class OutputRoot:
         # Folders that this gate made or entered, by device and inode, to know them again when a handle was given up.
         self._made: dict[tuple[str, ...], tuple[int, int]] = {}
         self._entered: set[tuple[str, ...]] = set()
+        # Of an unfinished transfer that goes on: its folders at the top, and what it wrote, by the times that it gave.
+        self._continued: dict[str, tuple[int, int]] = {}
+        self._written: dict[tuple[str, ...], int] = {}
+        self.on_top: Callable[[str, int, int], None] | None = None
+        """Called with name, device and inode when a folder of the top level was made."""
         self._owner = -1
         self.links = LinkRule(self)
         self._handles: OrderedDict[tuple[str, ...], int] = OrderedDict()
+        self.gave_names = False
+        """Whether anything was given a name in the output directory."""
+
         self.attributes_lost = 0
         """Files and folders whose mode or time the file system would not keep (FAT)."""
 
@@ -299,6 +310,7 @@ class OutputRoot:
                 system.place(calls, name, self._staging, components[-1], folder)
             except FileExistsError:
                 self._replace(name, self._staging, components)
+            self.gave_names = True
         except OSError as error:
             self.unstage(name)
             raise translated(error, components) from error
@@ -327,12 +339,13 @@ class OutputRoot:
         names.check_link_target(components, target)
         try:
             folder = self._folder(components[:-1])
-            if self._entered:
+            if self._entered or self._continued:
                 self.links.check(components, target)
             try:
                 self._new_link(target, components[-1], folder, mtime_ns)
             except FileExistsError:
-                self._replace_by_link(target, components, mtime_ns)
+                if components[0] not in self._continued or self.read_link(components) != target:
+                    self._replace_by_link(target, components, mtime_ns)
         except OSError as error:
             self.links.forget(components)
             raise translated(error, components) from error
@@ -409,6 +422,7 @@ class OutputRoot:
             system.place(self.calls, name, folder, components[-1], self._folder(components[:-1]))
         except FileExistsError:
             self._replace(name, folder, components)
+        self.gave_names = True
 
     def unstage(self, name: str) -> None:
         """Remove a file of the staging directory, if it is there. Never raises."""
@@ -419,6 +433,41 @@ class OutputRoot:
     def forget(self, staged: StagedFile) -> None:
         """Drop a staged file that has ended."""
         self._open_files.discard(staged)
+
+    # ---- what an unfinished transfer made ----
+
+    def go_on(self, folders: Mapping[str, tuple[int, int]], written: Mapping[tuple[str, ...], int]) -> None:
+        """Take folders of the top level (name: device, inode) for folders of this gate's own, and all folders in them.
+
+        What stands at a place of `written` gives its place, whatever the policy, as long as it has that time (mtime_ns).
+        """
+        self._continued.update(folders)
+        self._written.update(written)
+
+    def look_at_top(self, name: str) -> FileStatus | None:
+        """Return the status of what stands under a top-level name, a link itself, or None; enters and makes nothing."""
+        self._check((name,))
+        try:
+            return self._status(self.handle, name)
+        except OSError as error:
+            raise translated(error, (name,)) from error
+
+    def is_empty(self, name: str) -> bool:
+        """Return whether a top-level name is that of a folder that holds nothing."""
+        handle = self.open_standing((name,))
+        if handle is None:
+            return False
+        try:
+            return not self.calls.listdir(handle)
+        except OSError:  # no folder
+            return False
+        finally:
+            self.calls.close(handle)
+
+    def _is_written(self, components: tuple[str, ...], status: FileStatus) -> bool:
+        return self._written.get(components) == status.st_mtime_ns and (
+            conflicts.standing(status.st_mode) in conflicts.GIVE_WAY
+        )
 
     # ---- what stands there ----
 
@@ -471,7 +520,9 @@ class OutputRoot:
     def _check_free(self, components: tuple[str, ...]) -> None:
         """Raise ConflictError where the policy lets nothing be placed; OSError."""
         status = self._status(self._folder(components[:-1]), components[-1])
-        if status is not None and not (
+        if status is None or self._is_written(components, status):
+            return
+        if not (
             self.on_conflict.merges
             and self.on_conflict is not OnConflict.SKIP
             and conflicts.standing(status.st_mode) in conflicts.GIVE_WAY
@@ -488,7 +539,7 @@ class OutputRoot:
         own = self.calls.stat(name, dir_fd=source)
         status = self.calls.stat(components[-1], dir_fd=folder)
         there = conflicts.standing(status.st_mode)
-        if not conflicts.replaceable(
+        if not self._is_written(components, status) and not conflicts.replaceable(
             self.on_conflict, there, there_mtime_ns=status.st_mtime_ns, mtime_ns=own.st_mtime_ns
         ):
             raise _conflict(components)
@@ -583,10 +634,14 @@ class OutputRoot:
             # With an entry of its own it is closed to others until finish_folders; else the umask decides.
             self.calls.mkdir(components[-1], 0o700 if asked else 0o777, dir_fd=parent)
         except FileExistsError:
-            if not self.on_conflict.merges:
+            if not self.on_conflict.merges and components[0] not in self._continued:
                 raise _conflict(components) from None
             return self._keep(components, self._enter(parent, components))
-        return self._keep(components, self._reopen(parent, components, None))
+        self.gave_names = True
+        handle = self._keep(components, self._reopen(parent, components, None))
+        if len(components) == 1 and self.on_top is not None:
+            self.on_top(components[0], *self._made[components])
+        return handle
 
     def _reopen(self, parent: int, components: tuple[str, ...], known: tuple[int, int] | None) -> int:
         owners = self._owners() if components in self._entered else {self.calls.user()}
@@ -594,6 +649,14 @@ class OutputRoot:
 
     def _enter(self, parent: int, components: tuple[str, ...]) -> int:
         """Return a handle of a folder that stood there; ConflictError for a link, a file or a stranger's folder."""
+        if components[0] in self._continued:
+            known = self._continued[components[0]] if len(components) == 1 else None
+            handle = _open_known_folder(
+                self.calls, parent, components, known, {self.calls.user()}, stood=True
+            )
+            if self.calls.fstat(handle).st_mode & _FILLED != _FILLED:  # it had its final mode already
+                self.calls.fchmod(handle, _FILLED)
+            return handle
         handle = _open_known_folder(self.calls, parent, components, None, self._owners(), stood=True)
         self._entered.add(components)
         return handle
