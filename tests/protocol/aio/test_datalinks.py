@@ -68,7 +68,7 @@ async def test_threads_and_sockets_are_gone_at_the_end(source: Path, tmp_path: P
 
 
 async def test_two_dedicated_connections_share_the_data(source: Path, tmp_path: Path) -> None:
-    shells = Shells(source, tmp_path / "out")
+    shells = Shells(source, tmp_path / "out", window_bytes=16 * 1024 * 1024)
     links = shells.attach(Side.A), shells.attach(Side.B)
     await shells.run()
     assert_arrived(shells, source, tmp_path / "out")
@@ -163,9 +163,10 @@ async def test_a_cancelled_run_leaves_no_thread(source: Path, tmp_path: Path) ->
 async def test_a_thread_that_rests_has_told_all_that_it_did(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Nothing is told for its amount or its slowness here, and a ping often follows the last record in the queue.
+    # Nothing is told for its amount or the time here, and a ping often follows the last record in the queue.
     monkeypatch.setattr(datalinks, "TOLD_BYTES", 2**40)
-    monkeypatch.setattr(datalinks, "SLOW_S", 1e9)
+    monkeypatch.setattr(datalinks, "TOLD_S", 1e9)
+    monkeypatch.setattr(datalinks, "LOW_BYTES", -(2**40))
     monkeypatch.setattr(links_module, "PATH_PING_S", 0.001)
     shells = Shells(source, tmp_path / "out", window_bytes=1024 * 1024)
     shells.attach(Side.A)

@@ -32,7 +32,6 @@ TURN_S = 1
 
 _WHOLE = int(getattr(socket, "MSG_WAITALL", 0))
 _AT_ONCE = int(getattr(socket, "MSG_DONTWAIT", 0))
-_LOOK = int(socket.MSG_PEEK) | _AT_ONCE
 _TIMEVAL = struct.Struct("@ll")
 
 
@@ -47,6 +46,8 @@ class BlockingStream:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, turn)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, turn)
         self._sock = sock
+        self._poll = select.poll()
+        self._poll.register(sock.fileno(), select.POLLIN)
         self._epoll = select.epoll()
         self._epoll.register(sock.fileno(), 0)
         self._stopped = False
@@ -79,15 +80,9 @@ class BlockingStream:
             heard()
         return True
 
-    def arrived(self) -> bool:
-        """Return whether `receive` would find a byte, or the end, at once."""
-        try:
-            self._sock.recv(1, _LOOK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-        return True
+    def arrives(self, within_s: float) -> bool:
+        """Return whether `receive` would find a byte, or the end, within that time."""
+        return bool(self._poll.poll(within_s * 1000))
 
     def send(self, data: memoryview) -> None:
         """Send all of `data`. Raises ConnectionLostError."""

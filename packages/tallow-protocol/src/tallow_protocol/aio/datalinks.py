@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import mmap
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
@@ -24,6 +25,7 @@ from tallow_net.transport.blocking import BLOCKING_STREAMS, BlockingStream
 
 from tallow_protocol.aio.threads import data_threads
 from tallow_protocol.core.jobs import no_silent_faults
+from tallow_protocol.core.records import CHUNK_DATA_AT
 from tallow_protocol.errors import PeerLeftError, ProtocolError, ViolationError
 
 if TYPE_CHECKING:
@@ -37,12 +39,18 @@ if TYPE_CHECKING:
 __all__ = ["DataLink", "data_link"]
 
 TOLD_BYTES = 4 * 1024 * 1024
-"""A busy thread tells the loop after so many bytes: each turn of the loop costs what a few chunks cost."""
+"""A busy receiver tells the loop after so many bytes: each turn of the loop costs what a few chunks cost."""
 
-SLOW_S = 0.002
-"""A record that took longer than this to move is told at once: the next one may take as long."""
+TOLD_S = 0.010
+"""A busy receiver tells the loop so often at least: below 400 MB/s it is this that decides."""
 
-AHEAD_BYTES = 5 * 1024 * 1024
+QUIET_S = 0.001
+"""A receiver that finds nothing more tells what it has after this long: mostly the next bytes are quicker."""
+
+LOW_BYTES = 1024 * 1024
+"""A sender tells the loop when no more than this is planned; mostly an acknowledgement makes it plan before that."""
+
+AHEAD_BYTES = 6 * 1024 * 1024
 """Planned and not yet sent, over all connections: a thread has work while the loop takes a turn, and a better path waits for little."""
 
 BUFFER_BYTES = 1024 * 1024 + 64 * 1024
@@ -135,17 +143,19 @@ class DataLink(ABC):
     def _work(self) -> None:
         """Move the bulk until the end of the stream, or of the work."""
 
-    def _done(self, job: Job, size_bytes: int, since: float) -> None:
-        """Hand a job back; the loop is woken for it now where it moved slowly, or once enough has come together."""
-        self._untold += size_bytes
+    def _done(self, job: Job, size_bytes: int) -> None:
+        """Hand a job back; the loop is woken for it once enough has come together."""
         with self._guard:
             self._ready.append(job)
-        slow = self._clock() - since > SLOW_S
-        if slow or job.error is not None or self._untold >= TOLD_BYTES:
+            self._untold += size_bytes
+        if job.error is not None or self._enough():
             self._wake_loop()
 
+    @abstractmethod
+    def _enough(self) -> bool:
+        """Return whether the loop should be told, though more is to be done."""
+
     def _wake_loop(self) -> None:
-        self._untold = 0
         with self._guard:
             if self._woken or not self._ready:
                 return
@@ -162,6 +172,7 @@ class DataLink(ABC):
         with self._guard:
             ready, self._ready = self._ready, deque()
             self._woken = False
+            self._untold = 0
         for job in ready:
             self._finished(job)
 
@@ -223,7 +234,7 @@ class _SendingLink(DataLink):
     """Side A: the thread sends file data, and control frames before it; the loop receives control frames."""
 
     def _prepare(self) -> None:
-        self._queue: SimpleQueue[tuple[Job, bytearray] | bytearray | None] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[Job, bytearray, int] | bytearray | None] = SimpleQueue()
         self._urgent: deque[bytearray] = deque()
         self._ahead = 0
         self._buffer = bytearray(BUFFER_BYTES)
@@ -248,19 +259,19 @@ class _SendingLink(DataLink):
             frame = self._session.sealed_frame(self.link, self._urgent.popleft())
             self._stream.send(memoryview(frame))
 
-    def _send_record(self, job: Job, buffer: bytearray) -> None:
+    def _enough(self) -> bool:
+        return self._ahead - self._untold <= LOW_BYTES
+
+    def _send_record(self, job: Job, buffer: bytearray, capacity: int) -> None:
         if self.link.lost:
             return
-        since = self._clock()
         view = memoryview(buffer)
         job.run()  # without the lock: each link fills its own records
-        size_bytes = 0
         if job.error is None:
-            size_bytes = job.result.frame_bytes
-            frame = self._session.bulk_frame(self.link, job.result, view, since)
+            frame = self._session.bulk_frame(self.link, job.result, view, self._clock())
             if frame is not None:
                 self._stream.send(frame)
-        self._done(job, size_bytes, since)
+        self._done(job, capacity)
 
     # -- the loop ------------------------------------------------------------------------------------------
 
@@ -282,7 +293,7 @@ class _SendingLink(DataLink):
             job = session.fill_job(plan, memoryview(self._buffer))
             self._ahead += capacity
             job.after = lambda capacity=capacity: self._sent(capacity)
-            self._queue.put((job, self._buffer))
+            self._queue.put((job, self._buffer, capacity))
 
     def _measure(self, now: float) -> None:
         if now - self._measured_at >= MEASURE_S and (measured := self._stream.measured()) is not None:
@@ -293,6 +304,7 @@ class _SendingLink(DataLink):
         self._ahead -= size_bytes
 
     def _on_ready(self) -> None:
+        self._deliver()  # what was sent before this answer, in the same turn of the loop
         try:
             while (count := self._stream.try_receive(self._scratch)) is not None:
                 if count == 0:
@@ -334,13 +346,16 @@ class _ReceivingLink(DataLink):
 
     def _work(self) -> None:
         link, stream = self.link, self._stream
-        buffer = memoryview(bytearray(SEALED_FRAME_BYTES))
+        # Its pages come with frames so long. What a chunk holds begins with a page, as writing past the page cache wants it.
+        buffer = memoryview(mmap.mmap(-1, mmap.PAGESIZE + SEALED_FRAME_BYTES))[
+            mmap.PAGESIZE - CHUNK_DATA_AT :
+        ]
         header = memoryview(bytearray(HEADER_BYTES))
+        untold_since = 0.0
         while not link.lost:
-            if self._ready and not stream.arrived():
+            if self._untold and (self._clock() - untold_since > TOLD_S or not stream.arrives(QUIET_S)):
                 self._wake_loop()
             link.hearing = True
-            since = self._clock()
             if not stream.receive(header, self._heard):
                 return
             length_header = bytes(header)
@@ -351,7 +366,12 @@ class _ReceivingLink(DataLink):
             job = self._session.incoming(link, body, length_header)
             with self._lock:
                 job.run()
-            self._done(job, len(body), since)
+            if not self._untold:
+                untold_since = self._clock()
+            self._done(job, len(body))
+
+    def _enough(self) -> bool:
+        return self._untold >= TOLD_BYTES
 
     def _heard(self) -> None:
         self.link.last_received = self._clock()

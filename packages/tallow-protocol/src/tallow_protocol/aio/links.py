@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ __all__ = ["LinkRunner"]
 
 READ_BUFFERS = 3
 """Frames received and not yet stored: one being received, one being stored, one between. 4 MiB each at most, and
-the pages of a buffer cost nothing until a frame that long arrives."""
+mapped memory costs nothing until a frame that long arrives: a bytearray of that size takes 2 ms and all its pages."""
 
 WRITE_BUFFERS = 3
 """Chunks read ahead of sending: one being sent, one being filled, one between."""
@@ -63,9 +64,11 @@ class LinkRunner:
         self._changed = changed
         self._clock = clock
         self._wake = asyncio.Event()
+        self._idle = False
+        self._control: bytearray | None = None
         self._free: list[bytearray] = [bytearray() for _ in range(WRITE_BUFFERS)]
         self._ready: deque[tuple[Filled, bytearray]] = deque()
-        self._spare: list[bytearray] = [bytearray(SEALED_FRAME_BYTES) for _ in range(READ_BUFFERS)]
+        self._spare = [mmap.mmap(-1, SEALED_FRAME_BYTES) for _ in range(READ_BUFFERS)]
         self._spare_back = asyncio.Event()
         self._opening = 0
         frames.limit = SEALED_FRAME_BYTES
@@ -75,7 +78,14 @@ class LinkRunner:
         ]
 
     def wake(self) -> None:
-        """Look again for something to send."""
+        """Look again for something to send; the writer gets a turn only where there is something."""
+        if self._idle:
+            self._control = self._session.control_frame(self.link, self._clock())
+            if self._control is None:
+                self._plan()
+                if not self._ready:
+                    return
+            self._idle = False
         self._wake.set()
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
@@ -128,7 +138,7 @@ class LinkRunner:
             self._spare_back.clear()
             await self._spare_back.wait()
 
-    def _opened(self, buffer: bytearray) -> None:
+    def _opened(self, buffer: mmap.mmap) -> None:
         self._opening -= 1
         self._spare.append(buffer)
         self._spare_back.set()
@@ -138,7 +148,9 @@ class LinkRunner:
     async def _write(self) -> None:
         session, link = self._session, self.link
         while True:
-            control = session.control_frame(link, self._clock())
+            control, self._control = self._control, None
+            if control is None:
+                control = session.control_frame(link, self._clock())
             if control is not None:
                 await self.frames.write_raw(control)
                 continue
@@ -151,6 +163,7 @@ class LinkRunner:
                 self._free.append(buffer)
                 continue
             self._wake.clear()
+            self._idle = True
             await self._wake.wait()
 
     def _plan(self) -> None:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
+    "CHUNK_DATA_AT",
     "CHUNK_DIGEST_BYTES",
     "RECORD_HEADER_BYTES",
     "TAG_BYTES",
@@ -63,6 +64,9 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 
 RECORD_HEADER_BYTES = 32
 CHUNK_DIGEST_BYTES = 32
+CHUNK_DATA_AT = RECORD_HEADER_BYTES + CHUNK_DIGEST_BYTES
+"""Where in a record a chunk's bytes begin."""
+
 TAG_BYTES = 16
 """Spare bytes behind a plaintext for the AEAD's tag."""
 

@@ -57,7 +57,14 @@ from tallow_protocol.errors import (
     UnexpectedMessageError,
     ViolationError,
 )
-from tallow_protocol.events import PathKind, PathLimit, PeerIdentified, Rejoined, VerificationNeeded
+from tallow_protocol.events import (
+    PathKind,
+    PathLimit,
+    PeerIdentified,
+    Rejoined,
+    TransferProgress,
+    VerificationNeeded,
+)
 from tallow_protocol.limits import (
     DIRECT_WAIT_S,
     DONE_WAIT_S,
@@ -646,8 +653,11 @@ class Session:
         self.ends_at(now if self._absence.gone else now + FAREWELL_S)
 
     def emit(self, event: Event) -> None:
-        """Tell the application."""
-        self._events.append(event)
+        """Tell the application; of progress that it has not heard yet, the newest alone."""
+        if self._events and type(event) is type(self._events[-1]) is TransferProgress:
+            self._events[-1] = event
+        else:
+            self._events.append(event)
 
     def job(self, work: Callable[[], object], then: Callable[[Job, float], None]) -> Job:
         """Return a job whose continuation cannot leave the session half-way: what it raises ends the session."""
