@@ -1,9 +1,13 @@
 """Snapshots of a tree, and children without root's rights."""
 
+import contextlib
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+from tallow_crypto import Fingerprint
+from tallow_protocol.disk.partials import PartialFolder
 
 NOBODY = 65534
 
@@ -22,6 +26,16 @@ def snapshot(directory):
     return seen
 
 
+@contextlib.contextmanager
+def arriving(root, components, size):
+    """Give a file on its way to a place, as a transfer begins it; its folder is closed at the end."""
+    folder = PartialFolder(root, Fingerprint(bytes(32)))
+    try:
+        yield folder.begin("/".join(components), size, 65536, components, resumes=False)
+    finally:
+        folder.close()
+
+
 def open_descriptors():
     """Return how many file descriptors this process has open."""
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
@@ -32,7 +46,7 @@ def run_unprivileged(script, *arguments):
     # The interpreter's own files may be closed to that user, so what the text needs is imported before.
     drop = (
         "import os\n"
-        "import tallow_protocol.disk.root, tallow_protocol.disk.scan\n"
+        "import tallow_protocol.disk.root, tallow_protocol.disk.partials, tallow_protocol.disk.scan\n"
         "if os.geteuid() == 0:\n"
         f"    os.setgroups([])\n    os.setgid({NOBODY})\n    os.setuid({NOBODY})\n"
     )

@@ -23,14 +23,18 @@ except ProtocolError as error:
 
 READ_ONLY_FOLDERS = """
 import os, sys
+from tallow_crypto import Fingerprint
+from tallow_protocol.disk.partials import PartialFolder
 from tallow_protocol.disk.root import OutputRoot
 with OutputRoot.open(sys.argv[1]) as root:
     root.make_folder(("t",))
     root.make_folder(("t", "locked"))
-    staged = root.begin(0, ("t", "locked", "f"), 1)
+    partials = PartialFolder(root, Fingerprint(bytes(32)))
+    file = partials.begin("t/locked/f", 1, 65536, ("t", "locked", "f"), resumes=False)
     root.write_small(("t", "locked", "g"), b"x", 0o400, 0)
-    staged.write_at(0, b"x")
-    staged.commit(0o000, 0)
+    file.write_at(0, b"x")
+    file.commit(0o000, 0)
+    partials.close()
     root.finish_folders([(("t",), 0o500, 7), (("t", "locked"), 0o000, 9)])
 status = os.stat(sys.argv[1] + "/t/locked")
 print(oct(status.st_mode), status.st_mtime_ns)
@@ -39,21 +43,25 @@ print(oct(status.st_mode), status.st_mtime_ns)
 FULL_DISK = """
 import os, subprocess, sys
 from pathlib import Path
+from tallow_crypto import Fingerprint
+from tallow_protocol.disk.partials import PartialFolder
 from tallow_protocol.disk.root import OutputRoot
 from tallow_protocol.errors import NoSpaceError
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", sys.argv[1]], check=True)
 root = OutputRoot.open(sys.argv[1])
 print("free", 0 < root.free_bytes() <= 2**20)
 root.write_small(("t", "whole"), b"x" * 1000, 0o600, 0)
-staged = root.begin(0, ("t", "big"), 2**21)
+partials = PartialFolder(root, Fingerprint(bytes(32)))
+file = partials.begin("t/big", 2**21, 65536, ("t", "big"), resumes=False)
 try:
-    staged.write_at(0, b"x" * 2**21)
+    file.write_at(0, b"x" * 2**21)
 except NoSpaceError as error:
     print(error.code)
 try:
     root.write_small(("t", "small"), b"x" * 2**20, 0o600, 0)
 except NoSpaceError as error:
     print(error.code)
+partials.close()
 root.discard()
 print(sorted(path.name for path in Path(sys.argv[1]).rglob("*")))
 """

@@ -368,7 +368,9 @@ def test_a_folder_that_was_opened_to_others_is_closed_again(out, opened):
     assert stat.S_IMODE((out / PARTIALS_NAME).stat().st_mode) == 0o700
 
 
-@pytest.mark.parametrize("top", [PARTIALS_NAME, PARTIALS_NAME.upper(), f"{PARTIALS_NAME}-0"])
+@pytest.mark.parametrize(
+    "top", [PARTIALS_NAME, PARTIALS_NAME.upper(), f"{PARTIALS_NAME}-0", f".Tallow-{NAME}"]
+)
 def test_an_offer_cannot_name_the_folder(out, top):
     entries = [
         Entry(top, EntryKind.FOLDER, None, 0o755, 0),

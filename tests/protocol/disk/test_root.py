@@ -12,7 +12,7 @@ from tallow_protocol.disk import system
 from tallow_protocol.disk.root import OutputRoot
 from tallow_protocol.errors import ConflictError, IntegrityError, MisuseError, NoSpaceError, NotWritableError
 
-from tests.protocol.disk.machine import open_descriptors
+from tests.protocol.disk.machine import arriving, open_descriptors
 
 TIME_NS = 1_234_567_890_123_456_789
 
@@ -57,45 +57,41 @@ def test_nothing_is_made_before_the_first_entry(root):
     assert list(root.directory.iterdir()) == []
 
 
-def test_a_staged_file_gets_its_name_mode_and_time_only_when_it_is_whole(root):
-    staged = root.begin(0, ("d", "f"), 8)
-    staged.write_at(4, b"5678")
-    assert not (root.directory / "d" / "f").exists()
-    staged.write_at(0, memoryview(b"1234"))
-    staged.commit(0o754, TIME_NS)
+def test_an_arriving_file_gets_its_name_mode_and_time_only_when_it_is_whole(root):
     placed = root.directory / "d" / "f"
+    with arriving(root, ("d", "f"), 8) as file:
+        file.write_at(4, b"5678")
+        assert not placed.exists()
+        file.write_at(0, memoryview(b"1234"))
+        file.commit(0o754, TIME_NS)
     assert placed.read_bytes() == b"12345678"
     assert mode_of(placed) == 0o754
     assert placed.stat().st_mtime_ns == TIME_NS
     assert placed.stat().st_nlink == 1
 
 
-def test_staged_data_is_private_and_beside_its_place(root):
-    staged = root.begin(7, ("f",), 1)
-    staged.write_at(0, b"x")
-    (staging,) = root.directory.iterdir()
-    assert staging.name.startswith(".tallow-")
+def test_staging_is_private_and_beside_its_place(root):
+    root.write_small(("f",), b"x", 0o666, 0)
+    (staging,) = root.directory.glob(".tallow-*")
     assert len(staging.name) == len(".tallow-") + 32
     assert mode_of(staging) == 0o700
-    (data,) = staging.iterdir()
-    assert mode_of(data) == 0o600
-    staged.commit(0o666, 0)
+    assert list(staging.iterdir()) == []
 
 
 def test_two_transfers_into_one_directory_stage_apart(tmp_path):
     with OutputRoot.open(tmp_path) as one, OutputRoot.open(tmp_path) as two:
-        first, second = one.begin(0, ("a",), 0), two.begin(0, ("b",), 0)
-        assert len(list(tmp_path.iterdir())) == 2
-        first.commit(0o600, 0)
-        second.commit(0o600, 0)
+        one.write_small(("a",), b"", 0o600, 0)
+        two.write_small(("b",), b"", 0o600, 0)
+        assert len(list(tmp_path.glob(".tallow-*"))) == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o200, 0o400, 0o600, 0o644, 0o755, 0o777])
 def test_every_permission_is_kept_whatever_the_umask(root, mode):
     root.write_small(("small",), b"x", mode, 0)
-    staged = root.begin(0, ("big",), 0)
-    staged.commit(mode, 0)
+    with arriving(root, ("big",), 1) as file:
+        file.write_at(0, b"x")
+        file.commit(mode, 0)
     assert mode_of(root.directory / "small") == mode
     assert mode_of(root.directory / "big") == mode
 
@@ -197,7 +193,7 @@ def test_an_existing_target_is_a_conflict_and_stays(root, existing):
     with pytest.raises(ConflictError):
         root.write_small(("f",), b"theirs", 0o644, 0)
     with pytest.raises(ConflictError):
-        root.begin(0, ("f",), 6)
+        root.claim(("f",))
     with pytest.raises(ConflictError):
         root.make_folder(("f",))
     with pytest.raises(ConflictError):
@@ -206,11 +202,11 @@ def test_an_existing_target_is_a_conflict_and_stays(root, existing):
 
 
 def test_a_target_that_appears_before_commit_is_a_conflict_and_stays(root):
-    staged = root.begin(0, ("f",), 6)
-    staged.write_at(0, b"theirs")
-    (root.directory / "f").write_bytes(b"mine")
-    with pytest.raises(ConflictError) as caught:
-        staged.commit(0o644, 0)
+    with arriving(root, ("f",), 6) as file:
+        file.write_at(0, b"theirs")
+        (root.directory / "f").write_bytes(b"mine")
+        with pytest.raises(ConflictError) as caught:
+            file.commit(0o644, 0)
     assert caught.value.code == "conflict"
     assert (root.directory / "f").read_bytes() == b"mine"
     root.close()
@@ -222,7 +218,7 @@ def test_an_existing_folder_is_never_written_into(root):
     with pytest.raises(ConflictError):
         root.write_small(("t", "f"), b"x", 0o644, 0)
     with pytest.raises(ConflictError):
-        root.begin(0, ("t", "f"), 1)
+        root.claim(("t", "f"))
     assert list((root.directory / "t").iterdir()) == []
 
 
@@ -278,41 +274,38 @@ def test_a_file_system_without_modes_and_times_keeps_the_data(root, monkeypatch)
 
 
 def test_a_file_that_is_too_short_never_gets_its_name(root):
-    staged = root.begin(0, ("f",), 10)
-    staged.write_at(0, b"short")
-    with pytest.raises(IntegrityError, match="shorter"):
-        staged.commit(0o644, 0)
+    with arriving(root, ("f",), 10) as file:
+        file.write_at(0, b"short")
+        with pytest.raises(IntegrityError, match="shorter"):
+            file.commit(0o644, 0)
     root.close()
     assert list(root.directory.iterdir()) == []
 
 
 @pytest.mark.parametrize(("offset", "data"), [(0, b"12345"), (4, b"1"), (-1, b"1")])
 def test_a_write_beyond_the_size_is_refused(root, offset, data):
-    staged = root.begin(0, ("f",), 4)
-    with pytest.raises(MisuseError):
-        staged.write_at(offset, data)
-    staged.abandon()
+    with arriving(root, ("f",), 4) as file, pytest.raises(MisuseError):
+        file.write_at(offset, data)
 
 
-def test_a_staged_file_ends_once(root):
-    staged = root.begin(0, ("f",), 0)
-    staged.commit(0o600, 0)
-    staged.abandon()
-    with pytest.raises(MisuseError):
-        staged.commit(0o600, 0)
-    with pytest.raises(MisuseError):
-        staged.write_at(0, b"")
-    assert (root.directory / "f").exists()
+def test_an_arriving_file_ends_once(root):
+    with arriving(root, ("f",), 1) as file:
+        file.write_at(0, b"x")
+        file.commit(0o600, 0)
+        file.abandon()
+        with pytest.raises(MisuseError):
+            file.write_at(0, b"y")
+    assert (root.directory / "f").read_bytes() == b"x"
 
 
 def test_one_file_can_be_begun_again_after_it_was_abandoned(root):
-    first = root.begin(3, ("f",), 1)
-    first.write_at(0, b"a")
-    first.abandon()
-    first.abandon()
-    second = root.begin(3, ("f",), 1)
-    second.write_at(0, b"b")
-    second.commit(0o600, 0)
+    with arriving(root, ("f",), 1) as first:
+        first.write_at(0, b"a")
+        first.abandon()
+        first.abandon()
+    with arriving(root, ("f",), 1) as second:
+        second.write_at(0, b"b")
+        second.commit(0o600, 0)
     assert (root.directory / "f").read_bytes() == b"b"
 
 
@@ -320,7 +313,8 @@ def test_discard_removes_what_is_staged_and_nothing_else(root):
     (root.directory / "mine").mkdir()
     (root.directory / "mine" / "f").write_bytes(b"x")
     root.write_small(("t", "whole"), b"whole", 0o600, 0)
-    root.begin(1, ("t", "half"), 10).write_at(0, b"half")
+    with arriving(root, ("t", "half"), 10) as file:
+        file.write_at(0, b"half")
     root.discard()
     root.discard()
     found = sorted(str(path.relative_to(root.directory)) for path in root.directory.rglob("*"))
@@ -328,8 +322,8 @@ def test_discard_removes_what_is_staged_and_nothing_else(root):
 
 
 def test_discard_leaves_a_staging_directory_that_holds_something_foreign(root):
-    root.begin(0, ("f",), 1)
-    (staging,) = root.directory.iterdir()
+    root.write_small(("f",), b"x", 0o600, 0)
+    (staging,) = root.directory.glob(".tallow-*")
     (staging / "foreign").mkdir()
     root.discard()
     assert [path.name for path in staging.iterdir()] == ["foreign"]
@@ -342,7 +336,7 @@ def test_a_closed_gate_opens_nothing(root):
     with pytest.raises(MisuseError):
         root.write_small(("f",), b"", 0o600, 0)
     with pytest.raises(MisuseError):
-        root.begin(0, ("f",), 0)
+        root.claim(("f",))
 
 
 def test_a_tree_of_2000_files_in_more_folders_than_handles(root, monkeypatch):
@@ -372,7 +366,6 @@ def test_no_descriptor_stays_open(tmp_path):
     before = open_descriptors()
     root = OutputRoot.open(tmp_path)
     root.write_small(("a", "b", "f"), b"x", 0o600, 0)
-    root.begin(0, ("a", "g"), 1)
     root.make_link(("a", "l"), "f")
     root.close()
     assert open_descriptors() == before
@@ -380,10 +373,10 @@ def test_no_descriptor_stays_open(tmp_path):
 
 def test_a_write_past_4_gib_lands_where_it_belongs(root):
     size = 5 * 2**30
-    staged = root.begin(0, ("big",), size)
-    staged.write_at(2**32 + 5, b"past four gigabytes")
-    staged.write_at(size - 3, b"end")
-    staged.commit(0o600, 0)
+    with arriving(root, ("big",), size) as file:
+        file.write_at(2**32 + 5, b"past four gigabytes")
+        file.write_at(size - 3, b"end")
+        file.commit(0o600, 0)
     placed = root.directory / "big"
     assert placed.stat().st_size == size
     with placed.open("rb") as file:
@@ -408,9 +401,8 @@ def test_a_failed_write_is_one_clear_error_and_leaves_nothing(root, monkeypatch,
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "pwrite", failing)
-    staged = root.begin(0, ("t", "big"), 1)
-    with pytest.raises(expected):
-        staged.write_at(0, b"x")
+    with arriving(root, ("t", "big"), 1) as file, pytest.raises(expected):
+        file.write_at(0, b"x")
     with pytest.raises(expected, match="small"):
         root.write_small(("t", "small"), b"x", 0o600, 0)
     root.discard()

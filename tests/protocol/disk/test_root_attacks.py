@@ -15,7 +15,7 @@ from tallow_protocol.disk.errors import NameRefusedError
 from tallow_protocol.disk.root import OutputRoot
 from tallow_protocol.errors import ConflictError, ProtocolError
 
-from tests.protocol.disk.machine import snapshot
+from tests.protocol.disk.machine import arriving, snapshot
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def outside(tmp_path):
 def test_path_traversal_is_refused_by_every_way_in(root, outside, components):
     before = snapshot(outside)
     with pytest.raises(NameRefusedError):
-        root.begin(0, components, 1)
+        root.claim(components)
     with pytest.raises(NameRefusedError):
         root.write_small(components, b"x", 0o600, 0)
     with pytest.raises(NameRefusedError):
@@ -77,7 +77,7 @@ def test_a_file_through_a_link_of_the_same_offer_is_refused(root):
     root.make_link(("t", "d"), "real")
     for write in (
         lambda: root.write_small(("t", "d", "x"), b"x", 0o600, 0),
-        lambda: root.begin(0, ("t", "d", "x"), 1),
+        lambda: root.claim(("t", "d", "x")),
         lambda: root.make_folder(("t", "d", "x")),
         lambda: root.make_folder(("t", "d")),
     ):
@@ -101,7 +101,7 @@ def test_write_via_a_symlinked_parent_that_was_there_before(root, outside):
     before = snapshot(outside)
     for write in (
         lambda: root.write_small(("d", "x"), b"x", 0o600, 0),
-        lambda: root.begin(0, ("d", "x"), 1),
+        lambda: root.claim(("d", "x")),
         lambda: root.make_folder(("d",)),
         lambda: root.make_folder(("d", "d")),
         lambda: root.finish_folders([(("d",), 0o777, 0)]),
@@ -184,16 +184,14 @@ def test_a_symlink_planted_in_place_of_the_staging_directory(root, outside, monk
     monkeypatch.setattr(os, "mkdir", plant)
     before = snapshot(outside)
     with pytest.raises(ProtocolError):
-        root.begin(0, ("f",), 1)
-    with pytest.raises(ProtocolError):
         root.write_small(("f",), b"x", 0o600, 0)
     root.discard()
     assert snapshot(outside) == before
 
 
 def test_discard_does_not_remove_what_took_the_staging_directorys_place(root, outside):
-    root.begin(0, ("f",), 1)
-    (staging,) = root.directory.iterdir()
+    root.write_small(("f",), b"x", 0o600, 0)
+    (staging,) = root.directory.glob(".tallow-*")
     staging.rename(root.directory / "moved")
     staging.mkdir()
     root.discard()
@@ -285,17 +283,19 @@ COMPONENT = HOSTILE | st.text(max_size=6)
 COMPONENTS = st.lists(COMPONENT, max_size=5).map(tuple)
 TARGET = st.lists(COMPONENT, max_size=5).map("/".join) | st.just("/tmp")
 STEP = st.tuples(
-    st.sampled_from(["small", "staged", "folder", "link", "finish", "abandon", "checked"]), COMPONENTS, TARGET
+    st.sampled_from(["small", "arriving", "folder", "link", "finish", "abandon", "checked"]),
+    COMPONENTS,
+    TARGET,
 )
 
 
 def attempt(root, action, components, target):
     if action == "small":
         root.write_small(components, b"data", 0o7777, 1)
-    elif action == "staged":
-        staged = root.begin(1, components, 4)
-        staged.write_at(0, b"data")
-        staged.commit(0o7777, 1)
+    elif action == "arriving":
+        with arriving(root, components, 4) as file:
+            file.write_at(0, b"data")
+            file.commit(0o7777, 1)
     elif action == "folder":
         root.make_folder(components)
     elif action == "link":
@@ -303,7 +303,8 @@ def attempt(root, action, components, target):
     elif action == "finish":
         root.finish_folders([(components, 0o7777, 1)])
     elif action == "abandon":
-        root.begin(2, components, 4)
+        with arriving(root, components, 4):
+            pass
     else:
         root.write_small(names.check_path("/".join(components)), b"data", 0o600, 1)
 

@@ -10,6 +10,8 @@ from tallow_protocol.core.unfinished import RecordWriter, decode_record, record_
 from tallow_protocol.disk.calls import SYSTEM
 from tallow_protocol.disk.leftovers import clean_partials, is_unfinished
 from tallow_protocol.disk.output import OutputFolder
+from tallow_protocol.disk.root import OutputRoot
+from tallow_protocol.disk.staging import clean_staging
 from tallow_protocol.errors import ConflictError
 from tallow_protocol.events import OnConflict
 
@@ -412,3 +414,84 @@ def test_a_line_that_says_something_else_ends_the_record(said):
     assert record.good_bytes == len(good)
     assert record.tops == {}
     assert json.loads(good[17:]) == {"version": 1, "sender": "00" * 32}
+
+
+def left_staging(out, name="a" * 32, *, mode=0o700):
+    out.mkdir(exist_ok=True, parents=True)
+    staging = out / f".tallow-{name}"
+    staging.mkdir()
+    for content in ("small", "small-7", "link-3"):
+        (staging / content).write_bytes(b"left")
+    staging.chmod(mode)
+    return staging
+
+
+def test_staging_that_a_killed_transfer_left_goes_with_the_next_one(out):
+    staging = left_staging(out)
+    sink = begun(out)
+    assert staging.exists()  # nothing is done before something is written
+    run(sink)
+    assert not staging.exists()
+    finish(sink)
+    assert_whole(out)
+
+
+def test_staging_goes_when_partial_files_are_cleaned_however_young(out):
+    left_staging(out)
+    clean_partials(out, older_than_s=3600)
+    assert list(out.iterdir()) == []
+
+
+def test_staging_of_a_transfer_that_runs_stays(out):
+    sink = begun(out)
+    run(sink, write=("d/a",))
+    (staging,) = (path for path in out.glob(".tallow-*") if path.name != ".tallow-partial")
+    clean_partials(out)
+    assert staging.exists()
+    run(sink, write=("d/b", "d/e/c", "top"))
+    finish(sink)
+
+
+@pytest.mark.parametrize("kind", ["open to others", "another name", "a link", "a file", "foreign content"])
+def test_what_only_looks_like_staging_stays(out, tmp_path, kind):
+    out.mkdir()
+    if kind == "a link":
+        elsewhere = left_staging(tmp_path / "elsewhere")
+        staging = out / elsewhere.name
+        staging.symlink_to(elsewhere)
+    elif kind == "a file":
+        staging = out / f".tallow-{'a' * 32}"
+        staging.touch()
+    else:
+        name = "a" * 31 if kind == "another name" else "a" * 32
+        staging = left_staging(out, name, mode=0o755 if kind == "open to others" else 0o700)
+    if kind == "foreign content":
+        (staging / "letter.txt").write_bytes(b"mine")
+    clean_partials(out)
+    assert staging.lstat()
+    if kind == "foreign content":
+        assert [path.name for path in staging.iterdir()] == ["letter.txt"]
+    if kind == "a link":
+        assert len(list(elsewhere.iterdir())) == 3
+
+
+def test_staging_that_is_cleaned_before_it_is_locked_is_made_anew(out):
+    lock, cleaned = SYSTEM.lock, []
+
+    class Raced:
+        def lock(self, handle):
+            if not cleaned:
+                cleaned.append(handle)
+                clean_staging(SYSTEM, outer)
+            return lock(handle)
+
+        def __getattr__(self, name):
+            return getattr(SYSTEM, name)
+
+    out.mkdir()
+    outer = os.open(out, os.O_RDONLY)
+    with OutputRoot.open(out, calls=Raced()) as root:
+        root.write_small(("f",), b"x", 0o600, 0)
+    os.close(outer)
+    assert cleaned
+    assert [path.name for path in out.iterdir()] == ["f"]

@@ -17,6 +17,7 @@ from tallow_protocol.core.journal import decode_journal
 from tallow_protocol.core.unfinished import record_name
 from tallow_protocol.disk import names
 from tallow_protocol.disk.calls import SYSTEM, FileStatus, SystemCalls
+from tallow_protocol.disk.staging import clean_staging
 from tallow_protocol.errors import NotWritableError
 
 __all__ = [
@@ -109,10 +110,11 @@ def clean_partials(
 ) -> CleanedPartials:
     """Remove the partial files of an output directory to which nothing was added for `older_than_s` seconds.
 
-    One that is in use stays. Raises NotWritableError.
+    One that is in use stays. Staging that a killed transfer left goes in any case. Raises NotWritableError.
     """
     now_s = time.time() if now_s is None else now_s
     files = size_bytes = in_use = 0
+    _clean_staging(directory, calls)
     with _opened(directory, calls) as handle:
         if handle is None:
             return CleanedPartials(0, 0, 0)
@@ -162,6 +164,17 @@ def clean_records(calls: SystemCalls, handle: int, older_than_s: float, now_s: f
             finally:
                 if record >= 0:
                     calls.close(record)
+
+
+def _clean_staging(directory: str | os.PathLike[str], calls: SystemCalls) -> None:
+    with contextlib.suppress(
+        OSError, ValueError
+    ):  # no such directory: `_opened` says what there is to be said
+        handle = calls.open(str(directory), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            clean_staging(calls, handle)
+        finally:
+            calls.close(handle)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from tallow_protocol.disk.names import Kind, checked_offer, fold, quoted
 from tallow_protocol.disk.partials import PartialFile, PartialFolder
 from tallow_protocol.disk.root import OutputRoot
 from tallow_protocol.disk.space import check_space
+from tallow_protocol.disk.staging import is_staging_name
 from tallow_protocol.disk.standing import NowhereFile, StandingFile
 from tallow_protocol.disk.unfinished import Own, Unfinished
 from tallow_protocol.errors import ConflictError
@@ -56,7 +57,7 @@ def _check(entries: Sequence[Entry]) -> _Checked:
     kept = tuple(entries)
     checked = _Checked(kept, frozenset(components[0] for components in checked_offer(kept)))
     for top in checked.tops:
-        if top.casefold().startswith(PARTIALS_NAME):
+        if top.casefold().startswith(PARTIALS_NAME) or is_staging_name(top):
             raise NameRefusedError(f"{quoted(top)} is where Tallow keeps what is on its way")
     return checked
 
@@ -275,6 +276,7 @@ class OfferSink:
         """Note, before the first name is made, what this transfer makes."""
         if not self._begun:
             self._begun = True
+            self._root.clean()
             self._unfinished.begin(self._checked.entries, self._free_tops)
             self._root.on_top = self._unfinished.made
 

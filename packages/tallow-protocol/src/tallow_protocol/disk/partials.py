@@ -48,7 +48,8 @@ from tallow_protocol.disk.leftovers import (
     read_all,
     remove_pair,
 )
-from tallow_protocol.disk.root import OutputRoot, translated, write_all
+from tallow_protocol.disk.places import translated, write_all
+from tallow_protocol.disk.root import OutputRoot
 from tallow_protocol.errors import IntegrityError, MisuseError, NotWritableError, ProtocolError
 from tallow_protocol.limits import CHUNK_LOG2_MAX, CHUNK_LOG2_MIN, FILE_SIZE_MAX
 

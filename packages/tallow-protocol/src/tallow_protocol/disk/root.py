@@ -16,7 +16,6 @@ ConflictError, everything else is NotWritableError.
 import contextlib
 import errno
 import os
-import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -26,9 +25,18 @@ from tallow_protocol.disk import conflicts, names, system
 from tallow_protocol.disk.calls import SYSTEM, FileStatus, SystemCalls
 from tallow_protocol.disk.errors import NameRefusedError
 from tallow_protocol.disk.links import LinkRule
+from tallow_protocol.disk.places import (
+    FULL,
+    identity,
+    open_known_folder,
+    set_mode,
+    set_time,
+    taken,
+    translated,
+    write_all,
+)
+from tallow_protocol.disk.staging import Staging, clean_staging
 from tallow_protocol.errors import (
-    ConflictError,
-    IntegrityError,
     MisuseError,
     NoSpaceError,
     NotWritableError,
@@ -41,90 +49,9 @@ Buffer = bytes | bytearray | memoryview
 FOLDER_HANDLES = 256
 """Directory handles kept open. Sorted offers revisit few folders; a process often may open 1,024 files."""
 
-_SMALL = "small"
-
-STAGING_PREFIX = ".tallow-"
-"""Begins the name of the private directory; 32 random hexadecimal digits follow."""
-
-_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FILLED = 0o700
 """What the owner of a folder may do as long as it is filled."""
-
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-# A file system without modes or times (FAT) answers its files' owner with one of these.
-_NOT_KEPT = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
-
-
-class StagedFile:
-    """A file of the offer that has no name yet. Calls may not overlap; commit and abandon end it."""
-
-    __slots__ = ("_components", "_descriptor", "_name", "_root", "_size_bytes")
-
-    def __init__(
-        self, root: "OutputRoot", descriptor: int, name: str, components: tuple[str, ...], size_bytes: int
-    ) -> None:
-        self._root = root
-        self._descriptor = descriptor
-        self._name = name
-        self._components = components
-        self._size_bytes = size_bytes
-
-    def write_at(self, offset: int, data: Buffer) -> None:
-        """Write all of `data` at `offset`. Raises NoSpaceError or NotWritableError.
-
-        What is beyond the size that `begin` was told is a MisuseError: the pipeline has checked it before.
-        """
-        view = memoryview(data)
-        if offset < 0 or offset + len(view) > self._size_bytes:
-            raise MisuseError(
-                f"a write beyond the {self._size_bytes} bytes of {names.quoted(self._components[-1])}"
-            )
-        try:
-            write_all(self._root.calls, self._open_descriptor(), view, offset)
-        except OSError as error:
-            raise translated(error, self._components) from error
-
-    def commit(self, mode: int, mtime_ns: int) -> None:
-        """Set mode and time and give the file its final name; it is closed then.
-
-        Raises ConflictError if something stands there by now, IntegrityError if bytes are missing at the
-        end; whatever is raised, the staged file is gone.
-        """
-        descriptor = self._open_descriptor()
-        try:
-            if self._root.calls.fstat(descriptor).st_size != self._size_bytes:
-                raise IntegrityError(
-                    f"{names.quoted('/'.join(self._components))} is shorter than was promised"
-                )
-            self._root.finish_file(descriptor, mode, mtime_ns)
-            self._close()
-            self._root.place(self._name, self._components)
-        except OSError as error:
-            self.abandon()
-            raise translated(error, self._components) from error
-        except ProtocolError:
-            self.abandon()
-            raise
-        self._root.forget(self)
-
-    def abandon(self) -> None:
-        """Close the file and remove it; a second call does nothing. Never raises."""
-        with contextlib.suppress(OSError):  # the data is not wanted any more, so a failed flush is no loss
-            self._close()
-        self._root.forget(self)
-        self._root.unstage(self._name)
-
-    def _open_descriptor(self) -> int:
-        if self._descriptor < 0:
-            raise MisuseError("this file was committed or abandoned already")
-        return self._descriptor
-
-    def _close(self) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            self._root.calls.close(descriptor)
 
 
 class OutputRoot:
@@ -146,11 +73,7 @@ class OutputRoot:
         self.on_conflict = on_conflict
         self._directory = directory
         self._descriptor = descriptor
-        self._staging = -1
-        self._staging_name = ""
-        self._staging_identity = (0, 0)
-        self._counter = 0
-        self._open_files: set[StagedFile] = set()
+        self._staging = Staging(calls, descriptor)
         # Folders that this gate made or entered, by device and inode, to know them again when a handle was given up.
         self._made: dict[tuple[str, ...], tuple[int, int]] = {}
         self._entered: set[tuple[str, ...]] = set()
@@ -192,7 +115,7 @@ class OutputRoot:
         except (OSError, ValueError) as error:
             if descriptor >= 0:
                 calls.close(descriptor)
-            if isinstance(error, OSError) and error.errno in _FULL:
+            if isinstance(error, OSError) and error.errno in FULL:
                 raise NoSpaceError(f"no space left to create {names.quoted(str(path))}") from error
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise NotWritableError(f"cannot write into {names.quoted(str(path))}: {reason}") from error
@@ -261,24 +184,11 @@ class OutputRoot:
                 found.append(top)
         return tuple(sorted(found))
 
-    def begin(self, file_number: int, components: tuple[str, ...], size_bytes: int) -> StagedFile:
-        """Return a new file for the data of file `file_number`, not yet under its name.
-
-        Missing parent folders are made. Raises ConflictError if the place is taken, NameRefusedError,
-        NoSpaceError, NotWritableError.
-        """
-        self._check(components)
-        try:
-            self._check_free(components)
-            descriptor, name = self._new_file(str(file_number))
-        except OSError as error:
-            raise translated(error, components) from error
-        staged = StagedFile(self, descriptor, name, components, size_bytes)
-        self._open_files.add(staged)
-        return staged
-
     def claim(self, components: tuple[str, ...]) -> None:
-        """Make the parents of a file that is placed later. Raises as `begin` does where that is not possible."""
+        """Make the parents of a file that is placed later.
+
+        Raises ConflictError if the place is taken, NameRefusedError, NoSpaceError, NotWritableError.
+        """
         self._check(components)
         try:
             self._check_free(components)
@@ -288,34 +198,34 @@ class OutputRoot:
     def write_small(self, components: tuple[str, ...], data: Buffer, mode: int, mtime_ns: int) -> None:
         """Write a whole file and place it: the fast way for data that is complete and verified.
 
-        Raises as `begin` and `StagedFile.commit` do; nothing of the file is left then.
+        Raises as `claim` does; nothing of the file is left then.
         """
         self._check(components)
         calls = self.calls
         name = ""
         try:
             folder = self._folder(components[:-1])
-            descriptor, name = self._new_small_file(mode & 0o777)
+            descriptor, name = self._staging.new_file(mode & 0o777)
             try:
                 written = calls.pwrite(descriptor, data, 0)
                 if written != len(data):
                     write_all(calls, descriptor, memoryview(data)[written:], written)
                 if calls.fstat(descriptor).st_mode & 0o7777 != mode & 0o777:  # the umask took a bit
                     self.finish_file(descriptor, mode, mtime_ns)
-                elif not _set_time(calls, descriptor, mtime_ns):
+                elif not set_time(calls, descriptor, mtime_ns):
                     self.attributes_lost += 1
             finally:
                 calls.close(descriptor)
             try:
-                system.place(calls, name, self._staging, components[-1], folder)
+                system.place(calls, name, self._staging.handle, components[-1], folder)
             except FileExistsError:
-                self._replace(name, self._staging, components)
+                self._replace(name, self._staging.handle, components)
             self.gave_names = True
         except OSError as error:
-            self.unstage(name)
+            self._staging.remove(name)
             raise translated(error, components) from error
         except ProtocolError:
-            self.unstage(name)
+            self._staging.remove(name)
             raise
 
     def make_folder(self, components: tuple[str, ...]) -> None:
@@ -368,6 +278,10 @@ class OutputRoot:
             except OSError as error:
                 raise translated(error, components) from error
 
+    def clean(self) -> None:
+        """Remove what killed transfers of this user left of their staging. Never raises."""
+        clean_staging(self.calls, self._descriptor)
+
     def sync(self) -> None:
         """Wait until all that was written is on the device: one call for a whole transfer. May take long."""
         try:
@@ -380,20 +294,11 @@ class OutputRoot:
         self.close()
 
     def close(self) -> None:
-        """Abandon what is still staged, remove the staging directory and close every handle; repeatable."""
-        for staged in tuple(self._open_files):
-            staged.abandon()
+        """Remove the staging directory and close every handle; repeatable."""
         for handle in self._handles.values():
             self.calls.close(handle)
         self._handles.clear()
-        staging, self._staging = self._staging, -1
-        if staging >= 0:
-            self.calls.close(staging)
-            # Not empty, or moved by somebody: then it stays. Never more than an rmdir of what we made.
-            with contextlib.suppress(OSError):
-                status = self.calls.stat(self._staging_name, dir_fd=self._descriptor)
-                if _identity(status) == self._staging_identity:
-                    self.calls.rmdir(self._staging_name, dir_fd=self._descriptor)
+        self._staging.close()
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             self.calls.close(descriptor)
@@ -404,17 +309,13 @@ class OutputRoot:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # ---- for StagedFile ----
+    # ---- for partial files ----
 
     def finish_file(self, descriptor: int, mode: int, mtime_ns: int) -> None:
         """Set permission bits (never set-user-id, set-group-id, sticky) and time through an open handle."""
-        mode_kept = _set_mode(self.calls, descriptor, mode & 0o777)
-        if not (_set_time(self.calls, descriptor, mtime_ns) and mode_kept):
+        mode_kept = set_mode(self.calls, descriptor, mode & 0o777)
+        if not (set_time(self.calls, descriptor, mtime_ns) and mode_kept):
             self.attributes_lost += 1
-
-    def place(self, staged_name: str, components: tuple[str, ...]) -> None:
-        """Give a staged file its final name. Raises OSError, FileExistsError where something stands."""
-        self.place_from(self._staging, staged_name, components)
 
     def place_from(self, folder: int, name: str, components: tuple[str, ...]) -> None:
         """Give a file of another folder of ours its final name. Raises OSError, FileExistsError where something stands."""
@@ -423,16 +324,6 @@ class OutputRoot:
         except FileExistsError:
             self._replace(name, folder, components)
         self.gave_names = True
-
-    def unstage(self, name: str) -> None:
-        """Remove a file of the staging directory, if it is there. Never raises."""
-        if name and self._staging >= 0:
-            with contextlib.suppress(OSError):  # placed already, or a failing disk: nothing more can be done
-                self.calls.unlink(name, dir_fd=self._staging)
-
-    def forget(self, staged: StagedFile) -> None:
-        """Drop a staged file that has ended."""
-        self._open_files.discard(staged)
 
     # ---- what an unfinished transfer made ----
 
@@ -527,7 +418,7 @@ class OutputRoot:
             and self.on_conflict is not OnConflict.SKIP
             and conflicts.standing(status.st_mode) in conflicts.GIVE_WAY
         ):
-            raise _conflict(components)
+            raise taken(components)
 
     def _replace(self, name: str, source: int, components: tuple[str, ...]) -> None:
         """Let a whole file or a link take the place of what stands, if the policy says so; else ConflictError.
@@ -542,7 +433,7 @@ class OutputRoot:
         if not self._is_written(components, status) and not conflicts.replaceable(
             self.on_conflict, there, there_mtime_ns=status.st_mtime_ns, mtime_ns=own.st_mtime_ns
         ):
-            raise _conflict(components)
+            raise taken(components)
         if conflicts.standing(own.st_mode) is conflicts.Standing.FILE:
             handle = self.calls.open(name, _OLD_FILE, dir_fd=source)
             try:
@@ -552,7 +443,7 @@ class OutputRoot:
         try:
             self.calls.rename(name, components[-1], src_dir_fd=source, dst_dir_fd=folder)
         except (IsADirectoryError, NotADirectoryError):
-            raise _conflict(components) from None
+            raise taken(components) from None
 
     def _new_link(self, target: str, name: str, folder: int, mtime_ns: int | None) -> None:
         self.calls.symlink(target, name, dir_fd=folder)
@@ -563,15 +454,12 @@ class OutputRoot:
                 self.attributes_lost += 1
 
     def _replace_by_link(self, target: str, components: tuple[str, ...], mtime_ns: int | None) -> None:
-        if self._staging < 0:
-            self._open_staging()
-        self._counter += 1
-        name = f"link-{self._counter}"
+        name, staging = self._staging.new_name("link"), self._staging.handle
         try:
-            self._new_link(target, name, self._staging, mtime_ns)
-            self._replace(name, self._staging, components)
+            self._new_link(target, name, staging, mtime_ns)
+            self._replace(name, staging, components)
         finally:
-            self.unstage(name)
+            self._staging.remove(name)
 
     # ---- handles ----
 
@@ -584,34 +472,6 @@ class OutputRoot:
         # The names of a folder that was made have been checked then.
         for component in components[-1:] if components[:-1] in self._made else components:
             names.check_component(component)
-
-    def _new_file(self, label: str) -> tuple[int, str]:
-        """Create a file in the staging directory; the counter keeps a file that began twice apart."""
-        self._counter += 1
-        name = f"{label}-{self._counter}"
-        return self._create(name, 0o600), name
-
-    def _new_small_file(self, mode: int) -> tuple[int, str]:
-        """Create a file that is placed before the next one begins, so that all may have one name: that is cheaper."""
-        try:
-            return self._create(_SMALL, mode), _SMALL
-        except FileExistsError:  # one that could not be removed
-            return self._new_file(_SMALL)
-
-    def _create(self, name: str, mode: int) -> int:
-        if self._staging < 0:
-            self._open_staging()
-        return self.calls.open(name, _NEW_FILE, mode, dir_fd=self._staging)
-
-    def _open_staging(self) -> None:
-        name = STAGING_PREFIX + secrets.token_hex(16)
-        self.calls.mkdir(name, 0o700, dir_fd=self._descriptor)
-        self._staging = self.calls.open(name, _OPEN_FOLDER, dir_fd=self._descriptor)
-        self._staging_name = name
-        status = self.calls.fstat(self._staging)
-        self._staging_identity = _identity(status)
-        if status.st_uid != self.calls.user():
-            raise PermissionError(errno.EACCES, "the staging directory was replaced by somebody else's")
 
     def _folder(self, components: tuple[str, ...], *, asked: bool = False) -> int:
         """Return a handle of a folder that this gate made, making it and its parents where missing.
@@ -635,7 +495,7 @@ class OutputRoot:
             self.calls.mkdir(components[-1], 0o700 if asked else 0o777, dir_fd=parent)
         except FileExistsError:
             if not self.on_conflict.merges and components[0] not in self._continued:
-                raise _conflict(components) from None
+                raise taken(components) from None
             return self._keep(components, self._enter(parent, components))
         self.gave_names = True
         handle = self._keep(components, self._reopen(parent, components, None))
@@ -645,19 +505,17 @@ class OutputRoot:
 
     def _reopen(self, parent: int, components: tuple[str, ...], known: tuple[int, int] | None) -> int:
         owners = self._owners() if components in self._entered else {self.calls.user()}
-        return _open_known_folder(self.calls, parent, components, known, owners)
+        return open_known_folder(self.calls, parent, components, known, owners)
 
     def _enter(self, parent: int, components: tuple[str, ...]) -> int:
         """Return a handle of a folder that stood there; ConflictError for a link, a file or a stranger's folder."""
         if components[0] in self._continued:
             known = self._continued[components[0]] if len(components) == 1 else None
-            handle = _open_known_folder(
-                self.calls, parent, components, known, {self.calls.user()}, stood=True
-            )
+            handle = open_known_folder(self.calls, parent, components, known, {self.calls.user()}, stood=True)
             if self.calls.fstat(handle).st_mode & _FILLED != _FILLED:  # it had its final mode already
                 self.calls.fchmod(handle, _FILLED)
             return handle
-        handle = _open_known_folder(self.calls, parent, components, None, self._owners(), stood=True)
+        handle = open_known_folder(self.calls, parent, components, None, self._owners(), stood=True)
         self._entered.add(components)
         return handle
 
@@ -669,7 +527,7 @@ class OutputRoot:
 
     def _keep(self, components: tuple[str, ...], handle: int) -> int:
         if components not in self._made:
-            self._made[components] = _identity(self.calls.fstat(handle))
+            self._made[components] = identity(self.calls.fstat(handle))
         self._handles[components] = handle
         if len(self._handles) > FOLDER_HANDLES:
             self.calls.close(self._handles.popitem(last=False)[1])
@@ -683,88 +541,3 @@ class OutputRoot:
         except OSError as error:
             raise translated(error, (name,)) from error
         return True
-
-
-def _open_known_folder(
-    calls: SystemCalls,
-    parent: int,
-    components: tuple[str, ...],
-    known: tuple[int, int] | None,
-    owners: set[int],
-    *,
-    stood: bool = False,
-) -> int:
-    """Return a handle of a folder of ours, `known` if it was open before, or one that stood there.
-
-    ConflictError if a link or another folder is there instead.
-    """
-    where = names.quoted("/".join(components))
-    replaced = (
-        ConflictError(
-            f"{where} exists in the output directory and is no folder of yours; nothing was overwritten"
-        )
-        if stood
-        else ConflictError(f"the folder {where} was replaced by something else while it was being written")
-    )
-    try:
-        handle = calls.open(components[-1], _OPEN_FOLDER, dir_fd=parent)
-    except OSError as error:
-        if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.ENOENT}:
-            raise replaced from None
-        raise
-    status = calls.fstat(handle)
-    if status.st_uid not in owners or known not in {None, _identity(status)}:
-        calls.close(handle)
-        raise replaced
-    return handle
-
-
-def _set_mode(calls: SystemCalls, descriptor: int, mode: int) -> bool:
-    """Return whether the file system keeps it."""
-    try:
-        calls.fchmod(descriptor, mode)
-    except OSError as error:
-        if error.errno not in _NOT_KEPT:
-            raise
-        return False
-    return True
-
-
-def _set_time(calls: SystemCalls, descriptor: int, mtime_ns: int) -> bool:
-    """Return whether the file system keeps it."""
-    try:
-        calls.futime(descriptor, mtime_ns)
-    except OverflowError:
-        return False
-    except OSError as error:
-        if error.errno not in _NOT_KEPT:
-            raise
-        return False
-    return True
-
-
-def write_all(calls: SystemCalls, descriptor: int, data: memoryview, offset: int) -> None:
-    """Write all of `data` at `offset`. Raises OSError."""
-    done = 0
-    while done < len(data):
-        done += calls.pwrite(descriptor, data[done:], offset + done)
-
-
-def _identity(status: FileStatus) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
-
-
-def _conflict(components: tuple[str, ...]) -> ConflictError:
-    return ConflictError(
-        f"{names.quoted('/'.join(components))} exists in the output directory; nothing was overwritten"
-    )
-
-
-def translated(error: OSError, components: tuple[str, ...]) -> ProtocolError:
-    """Return the error of this package that says what an OSError means for the user."""
-    where = names.quoted("/".join(components)) if components else "the output directory"
-    if error.errno in _FULL:
-        return NoSpaceError(f"no space left on the disk while writing {where}")
-    if isinstance(error, FileExistsError):
-        return _conflict(components)
-    return NotWritableError(f"cannot write {where}: {error.strerror or error}")

@@ -28,7 +28,7 @@ from tallow_protocol.core.unfinished import (
 from tallow_protocol.disk.errors import NameRefusedError
 from tallow_protocol.disk.leftovers import RECORD_SUFFIX
 from tallow_protocol.disk.names import check_component, fold
-from tallow_protocol.disk.root import write_all
+from tallow_protocol.disk.places import write_all
 from tallow_protocol.errors import ConflictError, NotWritableError
 
 if TYPE_CHECKING:
