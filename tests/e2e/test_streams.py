@@ -161,6 +161,43 @@ def test_what_stands_already_is_treated_as_the_option_says(stage, policy, conten
     assert len(list(out.iterdir())) == (2 if policy == "rename" else 1)
 
 
+@pytest.mark.parametrize(("age_s", "content"), [(-60, "new"), (60, "old")], ids=["older", "newer"])
+def test_newer_takes_a_file_only_in_the_place_of_an_older_one(stage, age_s, content):
+    source, out = stage.folder / "file", stage.folder / "out"
+    source.write_text("new")
+    out.mkdir()
+    (out / "file").write_text("old")
+    there_ns = source.stat().st_mtime_ns + age_s * 1_000_000_000
+    os.utime(out / "file", ns=(there_ns, there_ns))
+    sender = stage.send(source)
+    event = sender.wait_for("code")
+    receiver = stage.receive(event["code"], out, "--on-conflict", "newer", peer=local(event))
+    assert (receiver.end(), sender.end()) == (0, 0), receiver.errors
+    assert (out / "file").read_text() == content
+    assert [path.name for path in out.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_disk_that_seems_too_small_is_refused_before_the_start_unless_forced(stage, force):
+    source, out = stage.folder / "sparse", stage.folder / "out"
+    space = os.statvfs(stage.folder)
+    with source.open("wb") as file:  # all hole: it fits, though its size says that it does not
+        file.truncate(space.f_bavail * space.f_frsize + (1 << 30))
+    sender = stage.send("--expire", "1m", source)
+    event = sender.wait_for("code")
+    receiver = stage.receive(event["code"], out, *(["--force"] if force else []), peer=local(event))
+    if force:
+        assert receiver.wait_for("progress")["bytes"] >= 0
+        receiver.interrupt()
+        assert receiver.end() == 130
+        return
+    assert receiver.end() == 13, receiver.raw
+    assert "not enough space in the output directory" in receiver.error["message"]
+    assert any("--force" in hint for hint in receiver.error["hints"])
+    assert not any(event["event"] == "started" for event in receiver.events)
+    assert list(out.iterdir()) == []
+
+
 def test_a_look_writes_nothing_and_the_sender_is_told(stage):
     (stage.folder / "file").write_text("x")
     sender = stage.send(stage.folder / "file")
@@ -213,10 +250,12 @@ def test_what_is_excluded_is_neither_listed_nor_sent(stage):
     options = ["--exclude", "*.o", "--gitignore", source]
     look = stage.send("--dry-run", *options)
     assert look.end() == 0
-    (offer,) = look.events
+    warning, offer = look.events
+    assert warning["text"] == "2 files are left out by --exclude or .gitignore"
     assert {entry["path"] for entry in offer["entries"]} == {"code", "code/b.c", "code/.gitignore"}
     sender = stage.send(*options)
     event = sender.wait_for("code")
     receiver = stage.receive(event["code"], stage.folder / "out", peer=local(event))
     assert (receiver.end(), sender.end()) == (0, 0)
+    assert [seen["text"] for seen in sender.events if seen["event"] == "warning"] == [warning["text"]]
     assert sorted(path.name for path in (stage.folder / "out" / "code").iterdir()) == [".gitignore", "b.c"]

@@ -20,7 +20,7 @@ from typing import NamedTuple, Self, overload
 from tallow_protocol.core.entries import MODES, Entry, EntryKind
 from tallow_protocol.disk import names
 from tallow_protocol.disk.errors import NameClashError, NameRefusedError
-from tallow_protocol.disk.ignore import Ignore, ScanOptions
+from tallow_protocol.disk.ignore import GIT_IGNORE, TALLOW_IGNORE, Ignore, ScanOptions
 from tallow_protocol.errors import PathMissingError, SourceChangedError, UnreadableError
 
 _RENAME = ("rename it, then send again",)
@@ -164,7 +164,7 @@ def scan(paths: Sequence[str | os.PathLike[str]], options: ScanOptions | None = 
     scanner = _Scanner(options or ScanOptions())
     for path in paths:
         scanner.top(os.fspath(path))
-    return Scan(scanner.entries, tuple(scanner.warnings))
+    return Scan(scanner.entries, (*scanner.warnings, *scanner.left_out()))
 
 
 def check(paths: Sequence[str | os.PathLike[str]], options: ScanOptions | None = None) -> None:
@@ -292,6 +292,10 @@ class _Scanner:
         self._ignore = Ignore.of(options)
         self._tops: dict[str, str] = {}
         self._user = os.geteuid()
+        # What patterns left out, and where those stand that may have.
+        self._files_out = self._folders_out = 0
+        self._rules = {"--exclude"} if options.exclude else set[str]()
+        self._rule_files = {TALLOW_IGNORE, GIT_IGNORE} if options.gitignore else {TALLOW_IGNORE}
 
     def top(self, given: str, *, below: bool = True) -> None:
         """Add one path of the user's, followed if it is a link, and everything below it."""
@@ -361,14 +365,12 @@ class _Scanner:
             raise UnreadableError(
                 f"cannot read the folder {names.quoted(folder)}: {error.strerror}"
             ) from error
-        ignore = ignore.inside(folder, relative, found)
+        inside = ignore.inside(folder, relative, found)
+        if inside is not ignore:
+            self._rules.update(self._rule_files.intersection(found))
+        ignore = inside
         if not ignore.idle:
-            inner = f"{relative}/" if relative else ""
-            found = [
-                name
-                for name in found
-                if not ignore.leaves_out(inner + name, folder=_is_folder(f"{folder}/{name}"))
-            ]
+            found = self._wanted(folder, relative, found, ignore)
         pairs: list[tuple[str, str]] = []
         seen: dict[str, str] = {}
         for own_name in found:
@@ -382,6 +384,31 @@ class _Scanner:
             pairs.append((name, own_name))
         pairs.sort()
         return iter(pairs), ignore
+
+    def _wanted(self, folder: str, relative: str, found: list[str], ignore: Ignore) -> list[str]:
+        """Return the names that are not left out, and count the others."""
+        inner = f"{relative}/" if relative else ""
+        kept: list[str] = []
+        for name in found:
+            is_folder = _is_folder(f"{folder}/{name}")
+            if not ignore.leaves_out(inner + name, folder=is_folder):
+                kept.append(name)
+            elif is_folder:
+                self._folders_out += 1
+            else:
+                self._files_out += 1
+        return kept
+
+    def left_out(self) -> Iterator[str]:
+        """Yield the sentence, if any, that says how much was left out by patterns; what is in a folder counts with it."""
+        counts = [
+            f"{count:,} {thing}{'' if count == 1 else 's'}"
+            for count, thing in ((self._files_out, "file"), (self._folders_out, "folder"))
+            if count
+        ]
+        if counts:
+            verb = "is" if self._files_out + self._folders_out == 1 else "are"
+            yield f"{' and '.join(counts)} {verb} left out by {' or '.join(sorted(self._rules))}"
 
     def _checked(self, own_name: str, path: str) -> str:
         """Return a name in the form that is offered (NFC)."""
