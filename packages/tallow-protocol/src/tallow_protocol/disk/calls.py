@@ -107,6 +107,13 @@ class SystemCalls(Protocol):
     def pwrite(self, handle: int, data: Buffer, offset: int) -> int:
         """Write at `offset`; return how many bytes that was, which may be fewer than given."""
 
+    def write_direct(self, handle: int, *, on: bool) -> bool:
+        """Have `pwrite` go past the memory of the system to the device, or no more; return whether it does.
+
+        Offsets, lengths and places in memory are then whole blocks, or `pwrite` raises EINVAL. Nothing is durable
+        before a sync all the same.
+        """
+
     def ftruncate(self, handle: int, length: int) -> None:
         """Set the length of an open file; what is new is a hole."""
 
@@ -196,6 +203,11 @@ class _OperatingSystem:
 
     def pwrite(self, handle: int, data: Buffer, offset: int) -> int:
         return os.pwrite(handle, data, offset)
+
+    def write_direct(self, handle: int, *, on: bool) -> bool:
+        if not hasattr(os, "O_DIRECT") or (on and os.major(os.fstat(handle).st_dev) == 0):
+            return False  # only a block device gains: nothing that lies in memory or beyond a network
+        return system.write_direct(handle, on=on)
 
     def ftruncate(self, handle: int, length: int) -> None:
         os.ftruncate(handle, length)

@@ -90,6 +90,18 @@ def lock(descriptor: int) -> bool:
     return True
 
 
+def write_direct(descriptor: int, *, on: bool) -> bool:
+    """Set or clear O_DIRECT of an open file, which Linux has; return whether it is set. Never raises."""
+    import fcntl
+
+    try:
+        flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_DIRECT if on else flags & ~os.O_DIRECT)
+    except OSError:
+        return False
+    return on
+
+
 def rename_noreplace(name: str, source_directory: int, final_name: str, directory: int) -> bool:
     """Rename by renameat2; return False where kernel, library or file system has no such thing."""
     library = _libc()
