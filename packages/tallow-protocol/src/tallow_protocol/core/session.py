@@ -46,6 +46,7 @@ from tallow_protocol.core.records import ControlHeader, control_record, parse_re
 from tallow_protocol.core.rejoining import DONE_RETURN_S, MOST_LIMIT_S, UNHEARD_RETURN_S, Absence
 from tallow_protocol.core.state import TransferState, TransferStateMachine
 from tallow_protocol.errors import (
+    AttachError,
     AuthError,
     CancelledByUserError,
     MisuseError,
@@ -204,6 +205,7 @@ class Session:
 
         Raises AttachError where the answer does not verify: the number may be tried again.
         """
+        self._check_path(path)
         link = self._link(opener.receive_ack(ack), now, path, proven=True, dedicated=dedicated)
         link.owes_first = True
         return link
@@ -221,8 +223,14 @@ class Session:
 
         Until a record of the peer opens on it, the link sends nothing more.
         """
+        self._check_path(path)
         attached = self._acceptor.answer(attach, nonce)
         return self._link(attached, now, path, proven=False, dedicated=dedicated), attached.ack
+
+    def _check_path(self, path: PathKind) -> None:
+        """Refuse a direct connection where a side wants none: a session must not live on what it may not use."""
+        if self.allowed is PathLimit.RELAY_ONLY and path.direct:
+            raise AttachError("a direct connection came where relayed ones alone are allowed")
 
     def _link(
         self,
@@ -370,6 +378,10 @@ class Session:
             )
             return
         self.allowed = both
+        if both is PathLimit.RELAY_ONLY:  # one that came up before this was known
+            for link in self.links:
+                if link.direct and link.number:
+                    self.lost(link, now)
 
     def await_direct(self, now: float) -> None:
         """Note that data is to flow; where only a direct path may carry it, one has to come up in time."""
