@@ -848,11 +848,15 @@ async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
 
 def _load_session() -> None:
     """Import what a session needs, in a thread, so that the event loop goes on."""
+    import zstandard  # noqa: F401 - loaded, not used here
+
     import tallow_protocol.aio.lan
     import tallow_protocol.aio.paths
     import tallow_protocol.aio.routes
     import tallow_protocol.aio.shell
+    import tallow_protocol.aio.sources
     import tallow_protocol.core.deferred
+    import tallow_protocol.core.pacing
     import tallow_protocol.core.sender
     import tallow_protocol.core.session  # noqa: F401 - loaded, not used here
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallow_net import RelayReconnecting, Side
-from tallow_net.relay.client import RelayClient
 from tallow_net.transport.interface import TransportChoice, TransportKind
 
 from tallow_protocol.events import PathKind
@@ -80,6 +79,7 @@ class RejoinRoom:
         Raises the NetErrors of `RelayClient.meet`. B waits for A at the only relay. Of several it asks one after the
         other instead, and again later: A stands at the first that it can reach, which may not be the first for B.
         """
+        from tallow_net.relay.client import RelayClient  # 10 ms, for nothing where no relay is asked
 
         def told(event: RelayEvent) -> None:
             if isinstance(event, RelayReconnecting):

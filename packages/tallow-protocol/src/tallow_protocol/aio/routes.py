@@ -23,7 +23,6 @@ from tallow_net import (
     signaling,
 )
 from tallow_net.limits import PAIR_IN_FLIGHT_BYTES, PLAIN_FRAME_BYTES
-from tallow_net.relay.client import RelayClient
 from tallow_net.signaling import Join
 from tallow_net.transport.frames import FrameStream
 from tallow_net.transport.interface import TransportChoice, TransportKind
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from tallow_net import KnownRelays, RelayAddress, RelayEvent, Transport
+    from tallow_net.relay.client import RelayClient
     from tallow_net.transport.listener import Listener
 
     from tallow_protocol.code import Code
@@ -497,6 +497,8 @@ def relay_client(
     carries_bulk: bool,
 ) -> RelayClient:
     """Return a client of the given relays; `carries_bulk`: file data stays inside the connections to them."""
+    from tallow_net.relay.client import RelayClient  # 10 ms, for nothing where there is no relay
+
     return RelayClient(
         addresses,
         transport=choice,
