@@ -4,18 +4,19 @@ import json
 import os
 
 import pytest
-from tallow_crypto import Fingerprint
+from tallow_crypto import Fingerprint, chunk_digest
 from tallow_protocol.core.entries import Entry, EntryKind
 from tallow_protocol.core.unfinished import RecordWriter, decode_record, record_name
 from tallow_protocol.disk.calls import SYSTEM
 from tallow_protocol.disk.leftovers import clean_partials, is_unfinished
 from tallow_protocol.disk.output import OutputFolder
+from tallow_protocol.disk.partials import PartialFolder
 from tallow_protocol.disk.root import OutputRoot
 from tallow_protocol.disk.staging import clean_staging
 from tallow_protocol.errors import ConflictError
 from tallow_protocol.events import OnConflict
 
-from tests.protocol.disk.machine import open_descriptors, run_unprivileged
+from tests.protocol.disk.machine import open_descriptors, run_unprivileged, snapshot
 
 SENDER, STRANGER = Fingerprint(bytes(32)), Fingerprint(b"\1" * 32)
 TIME_NS = 1_600_000_000_123_456_789
@@ -124,6 +125,24 @@ def test_what_the_same_senders_unfinished_transfer_made_is_no_conflict(out, poli
     finish(sink)
     assert_whole(out)
     assert (out / "d" / "a").stat().st_ino == kept.st_ino  # not written again
+
+
+def test_a_look_says_how_much_is_there_and_changes_nothing(out):
+    interrupted(out, write=("d/a", "d/e/c"))
+    (out / "d" / "e" / "c").write_bytes(b"mine")
+    with OutputRoot.open(out) as root:
+        partials = PartialFolder(root, SENDER)
+        partial = partials.begin("big", 3 << 20, 1 << 20, ("big",), resumes=False)
+        partial.write_at(0, bytes(1 << 20))
+        partial.sync(0, chunk_digest(bytes(1 << 20)))
+        partials.close()
+    place = OutputFolder(out)
+    place.check((*TREE, file("big", 3 << 20)))
+    before = snapshot(out)
+    assert place.unfinished_bytes(SENDER) == (1 << 20) + 3
+    assert place.unfinished_bytes(STRANGER) == 0
+    assert snapshot(out) == before
+    assert OutputFolder(out / "missing").unfinished_bytes(SENDER) == 0
 
 
 def test_it_goes_on_from_the_very_end_too(out):
@@ -365,6 +384,7 @@ def test_a_record_that_cannot_be_written_fails_no_transfer(out):
 
 CLOSED = """
 import os, sys
+from tallow_protocol.disk.partials import PartialFolder
 from tallow_protocol.disk.root import OutputRoot
 with OutputRoot.open(sys.argv[1]) as root:
     root.make_folder(("t",))

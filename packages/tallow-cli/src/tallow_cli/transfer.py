@@ -83,17 +83,18 @@ class Person:
         self._terminal = terminal
         self._screen = screen
 
-    async def accepts(self, offer: OfferReceived, out: str) -> frozenset[int] | None:
+    async def accepts(self, offer: OfferReceived, out: str, *, there_bytes: int = 0) -> frozenset[int] | None:
         """Show the offer and return the answer: None for all of it, the chosen entries, empty for a no.
 
-        `l` lists all entries and asks again, `s` asks which ones.
+        `there_bytes` are there from a transfer that was interrupted. `l` lists all entries and asks again, `s` asks which ones.
         """
         from tallow_cli.output.offer import full_list, numbered_list, question
         from tallow_cli.selection import by_numbers
 
         shortened = self._screen.offer(offer)
         while True:
-            answer = (await self._terminal.ask(question(offer, out, shortened=shortened))).strip().lower()
+            asked = question(offer, out, shortened=shortened, there_bytes=there_bytes)
+            answer = (await self._terminal.ask(asked)).strip().lower()
             if shortened and answer == "l":
                 for line in full_list(offer.entries):
                     self._screen.insist(line)
@@ -337,7 +338,7 @@ async def _answer(
         receiver.refuse(looked=True)
         return
     try:
-        chosen = await _choice(offer, out, wishes, person)
+        chosen = await _choice(receiver, offer, out, wishes, person)
         policy = None
         if person is not None and not wishes.yes and wishes.on_conflict in {None, OnConflict.ASK}:
             taken = await receiver.conflicts()
@@ -351,7 +352,7 @@ async def _answer(
 
 
 async def _choice(
-    offer: OfferReceived, out: str, wishes: Wishes, person: Person | None
+    receiver: Receiver, offer: OfferReceived, out: str, wishes: Wishes, person: Person | None
 ) -> frozenset[int] | None:
     """Return the numbers of the entries that are taken, None for all. Raises what the offer is refused with."""
     chosen: frozenset[int] | None = None
@@ -376,7 +377,8 @@ async def _choice(
             hints=("run it in a terminal, or add --yes to take what the holder of the code offers",),
         )
     shown = offer if chosen is None else _part_of(offer, chosen)
-    picked = await person.accepts(shown, "standard output" if wishes.stdout else out)
+    there = await receiver.unfinished_bytes() if chosen is None else 0
+    picked = await person.accepts(shown, "standard output" if wishes.stdout else out, there_bytes=there)
     if picked is None:
         return chosen
     if not picked:

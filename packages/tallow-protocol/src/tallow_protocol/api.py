@@ -734,6 +734,16 @@ class Receiver(_Transfer):
             return ()
         return tuple(PeerText(name) for name in await asyncio.to_thread(folder.conflicts, peer))
 
+    async def unfinished_bytes(self) -> int:
+        """Return how much of the offer an unfinished transfer of the same sender left, between `OfferReceived` and the answer.
+
+        Raises NotWritableError where that cannot be seen.
+        """
+        folder, outputs, peer = self._folder, self._outputs, self._peer
+        if folder is None or outputs is None or peer is None or not outputs.writes_files:
+            return 0
+        return await asyncio.to_thread(folder.unfinished_bytes, peer)
+
     def accept(self, *, chosen: Container[int] | None = None, on_conflict: OnConflict | None = None) -> None:
         """Say yes to `OfferReceived`: write it, or those of its entries whose numbers are `chosen`.
 

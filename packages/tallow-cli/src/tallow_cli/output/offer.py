@@ -80,14 +80,18 @@ def numbered_list(entries: Sequence[OfferedEntry]) -> list[str]:
     return [f"{at:>5} {_entry_line(entries[number])}" for at, number in enumerate(selectable(entries), 1)]
 
 
-def question(offer: OfferReceived, out: str, *, shortened: bool) -> str:
-    """Return the question that asks for the yes."""
+def question(offer: OfferReceived, out: str, *, shortened: bool, there_bytes: int = 0) -> str:
+    """Return the question that asks for the yes; of what is there in part, whether it shall go on."""
     named = out[0] in "./~" or out == "standard output"
     place = "the current folder" if out in {".", "./"} else out if named else f"./{out}"
     more = [*(["l lists all"] if shortened else []), *(["s selects"] if offer.files > 1 else [])]
     answers = f"[{', '.join(['y/N', *more])}]"
     if len(offer.entries) == 1 and offer.entries[0].is_text:
         return f"Show a text of {sizes.size(offer.bytes)}? {answers} "
+    if there_bytes:
+        tops = {str(entry.path).partition("/")[0] for entry in offer.entries}
+        what = tops.pop() if len(tops) == 1 else sizes.count(offer.files, "file")
+        return f"Resume {what} at {100 * there_bytes // max(offer.bytes, 1)} %? {answers} "
     streams = any(entry.size_bytes is None and entry.kind is OfferedKind.FILE for entry in offer.entries)
     amount = "of unknown length" if streams else sizes.size(offer.bytes)
     return f"Receive {sizes.count(offer.files, 'file')}, {amount} into {place}? {answers} "

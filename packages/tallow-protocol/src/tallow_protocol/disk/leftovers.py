@@ -37,6 +37,7 @@ __all__ = [
     "list_partials",
     "open_folder",
     "pairs",
+    "partial_info",
     "read_all",
     "remove_pair",
 ]
@@ -95,7 +96,7 @@ def list_partials(
         if handle is None:
             return ()
         for name, kinds in pairs(calls.listdir(handle)).items():
-            info = _info(calls, handle, Path(directory), name, now_s) if kinds == BOTH else None
+            info = partial_info(calls, handle, Path(directory), name, now_s) if kinds == BOTH else None
             if info is not None:
                 found.append(info)
     return tuple(sorted(found, key=lambda info: -info.age_s))
@@ -140,7 +141,7 @@ def is_unfinished(
         found = calls.listdir(handle)
         if record_name(sender) + RECORD_SUFFIX in found:
             return True
-        infos = (_info(calls, handle, Path(directory), name, 0.0) for name in pairs(found))
+        infos = (partial_info(calls, handle, Path(directory), name, 0.0) for name in pairs(found))
         return any(info is not None and info.sender == sender for info in infos)
 
 
@@ -271,8 +272,10 @@ def remove_pair(calls: SystemCalls, handle: int, name: str, kinds: AbstractSet[s
     return freed
 
 
-def _info(calls: SystemCalls, handle: int, directory: Path, name: str, now_s: float) -> PartialInfo | None:
-    """Return what a pair's journal says of it, None where that says nothing."""
+def partial_info(
+    calls: SystemCalls, handle: int, directory: Path, name: str, now_s: float
+) -> PartialInfo | None:
+    """Return what a pair's journal says of it, None where that says nothing. Reads none of its data."""
     try:
         journal = calls.open(f"{name}.journal", _READ_FILE, dir_fd=handle)
     except OSError:

@@ -62,6 +62,16 @@ def _check(entries: Sequence[Entry]) -> _Checked:
     return checked
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a look at the output directory goes through."""
+
+    root: OutputRoot
+    own: Own
+    partials: PartialFolder
+    unfinished: Unfinished
+
+
 class OutputFolder:
     """Where a receiver was told to write. Opening it is what creates it, after the user's yes.
 
@@ -92,20 +102,47 @@ class OutputFolder:
         Those that an unfinished transfer of the same sender made are none. Makes nothing: a directory that is missing
         has none. Raises NotWritableError.
         """
-        with self._looking(sender) as (root, own):
-            return () if root is None else root.existing(self._checked.tops.difference(own.tops))
+        with self._looking(sender) as look:
+            return () if look is None else look.root.existing(self._checked.tops.difference(look.own.tops))
+
+    def unfinished_bytes(self, sender: Fingerprint) -> int:
+        """Return how many bytes of the checked offer an unfinished transfer of the same sender left here.
+
+        As names, times and journals say; the bytes themselves are compared when the transfer goes on. Makes nothing.
+        Raises NotWritableError.
+        """
+        with self._looking(sender) as look:
+            if look is None:
+                return 0
+            own = look.own
+            look.root.go_on(own.folders, {})
+            times: dict[str, int] = {}
+            sizes: dict[str, int] = {}
+            there = 0
+            for entry in self._checked.entries:
+                size = entry.size or 0
+                noted = look.partials.noted_bytes(entry.path, size) if size > PACK_FILE_BYTES else 0
+                there += noted
+                top, slash, rest = entry.path.partition("/")
+                if noted or not size or top not in own.tops:
+                    continue
+                with contextlib.suppress(ConflictError):  # below what the user put in a folder's place
+                    status = look.root.look(tuple((own.tops[top] + slash + rest).split("/")))
+                    if status is not None:
+                        times[entry.path], sizes[entry.path] = status.st_mtime_ns, min(size, status.st_size)
+            return there + sum(sizes[path] for path in look.unfinished.wrote(times))
 
     @contextlib.contextmanager
-    def _looking(self, sender: Fingerprint) -> Iterator[tuple[OutputRoot | None, Own]]:
+    def _looking(self, sender: Fingerprint) -> Iterator[_Look | None]:
         """Give the gate for a look, None where there is no directory, and what stands there of an unfinished transfer."""
         with OutputRoot.existing_only(self._directory, calls=self._calls) as root:
             if root is None:
-                yield None, Own()
+                yield None
                 return
             partials = PartialFolder(root, sender)
             unfinished = Unfinished(partials, sender)
             try:
-                yield root, unfinished.find(self._checked.entries)
+                yield _Look(root, unfinished.find(self._checked.entries), partials, unfinished)
             finally:
                 unfinished.close(keep=True)
                 partials.close()

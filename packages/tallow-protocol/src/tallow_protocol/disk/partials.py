@@ -46,6 +46,7 @@ from tallow_protocol.disk.leftovers import (
     is_own_file,
     open_folder,
     pairs,
+    partial_info,
     read_all,
     remove_pair,
 )
@@ -286,6 +287,17 @@ class PartialFolder:
             return self._find(name, path, size)
         except OSError as error:
             raise translated(error, (PARTIALS_NAME,)) from error
+
+    def noted_bytes(self, path: str, size: int) -> int:
+        """Return how many bytes of a file its journal notes, without a look at its data. Raises NotWritableError."""
+        name = partial_name(self._sender, path, size)
+        try:
+            if not self._look() or name not in self._journals:
+                return 0
+            info = partial_info(self._calls, self._handle, self.root.directory, name, self._clock())
+        except OSError as error:
+            raise translated(error, (PARTIALS_NAME,)) from error
+        return info.verified_bytes if info is not None and (info.path, info.size_bytes) == (path, size) else 0
 
     def _find(self, name: str, path: str, size: int) -> Existing | None:
         data = self._own(f"{name}.data")

@@ -82,6 +82,7 @@ class OutputRoot:
         self._written: dict[tuple[str, ...], int] = {}
         self.on_top: Callable[[str, int, int], None] | None = None
         """Called with name, device and inode when a folder of the top level was made."""
+        self._only_looks = False
         self._owner = -1
         self.links = LinkRule(self)
         self._handles: OrderedDict[tuple[str, ...], int] = OrderedDict()
@@ -140,6 +141,7 @@ class OutputRoot:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise NotWritableError(f"cannot look into {names.quoted(str(path))}: {reason}") from error
         with cls(path, descriptor, calls) as root:
+            root._only_looks = True
             yield root
 
     @property
@@ -512,7 +514,9 @@ class OutputRoot:
         if components[0] in self._continued:
             known = self._continued[components[0]] if len(components) == 1 else None
             handle = open_known_folder(self.calls, parent, components, known, {self.calls.user()}, stood=True)
-            if self.calls.fstat(handle).st_mode & _FILLED != _FILLED:  # it had its final mode already
+            if (
+                not self._only_looks and self.calls.fstat(handle).st_mode & _FILLED != _FILLED
+            ):  # it had its final mode already
                 self.calls.fchmod(handle, _FILLED)
             return handle
         handle = open_known_folder(self.calls, parent, components, None, self._owners(), stood=True)
