@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import mmap
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
@@ -23,9 +22,9 @@ from tallow_net.framing import HEADER_BYTES, FrameDecoder, frame_header, parse_h
 from tallow_net.limits import CLOSE_TCP_S, SEALED_FRAME_BYTES
 from tallow_net.transport.blocking import BLOCKING_STREAMS, BlockingStream
 
+from tallow_protocol.aio.buffers import frame_buffer
 from tallow_protocol.aio.threads import data_threads
 from tallow_protocol.core.jobs import no_silent_faults
-from tallow_protocol.core.records import CHUNK_DATA_AT
 from tallow_protocol.errors import PeerLeftError, ProtocolError, ViolationError
 
 if TYPE_CHECKING:
@@ -346,10 +345,7 @@ class _ReceivingLink(DataLink):
 
     def _work(self) -> None:
         link, stream = self.link, self._stream
-        # Its pages come with frames so long. What a chunk holds begins with a page, as writing past the page cache wants it.
-        buffer = memoryview(mmap.mmap(-1, mmap.PAGESIZE + SEALED_FRAME_BYTES))[
-            mmap.PAGESIZE - CHUNK_DATA_AT :
-        ]
+        buffer = frame_buffer()
         header = memoryview(bytearray(HEADER_BYTES))
         untold_since = 0.0
         while not link.lost:

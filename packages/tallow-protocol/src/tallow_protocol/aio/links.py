@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import mmap
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,9 @@ from tallow_crypto import CryptoError
 from tallow_net import ConnectionLostError, NetError
 from tallow_net.framing import frame_header
 from tallow_net.limits import SEALED_FRAME_BYTES
+from tallow_net.transport.tcp import TcpTransport
 
+from tallow_protocol.aio.buffers import frame_buffer
 from tallow_protocol.core.jobs import no_silent_faults
 from tallow_protocol.core.sending import SendPipeline
 from tallow_protocol.errors import PeerLeftError, ProtocolError, ViolationError
@@ -31,7 +32,7 @@ __all__ = ["LinkRunner"]
 
 READ_BUFFERS = 3
 """Frames received and not yet stored: one being received, one being stored, one between. 4 MiB each at most, and
-mapped memory costs nothing until a frame that long arrives: a bytearray of that size takes 2 ms and all its pages."""
+nothing until a frame that long arrives."""
 
 WRITE_BUFFERS = 3
 """Chunks read ahead of sending: one being sent, one being filled, one between."""
@@ -68,10 +69,15 @@ class LinkRunner:
         self._control: bytearray | None = None
         self._free: list[bytearray] = [bytearray() for _ in range(WRITE_BUFFERS)]
         self._ready: deque[tuple[Filled, bytearray]] = deque()
-        self._spare = [mmap.mmap(-1, SEALED_FRAME_BYTES) for _ in range(READ_BUFFERS)]
+        self._spare = [frame_buffer() for _ in range(READ_BUFFERS)]
         self._spare_back = asyncio.Event()
         self._opening = 0
         frames.limit = SEALED_FRAME_BYTES
+        if (
+            isinstance(frames.transport, TcpTransport)
+            and (measured := frames.transport.measured()) is not None
+        ):
+            link.round_trip_s = measured.round_trip_s
         self._tasks = [
             asyncio.create_task(self._guard(self._read()), name=f"tallow-read-{link.number}"),
             asyncio.create_task(self._guard(self._write()), name=f"tallow-write-{link.number}"),
@@ -114,13 +120,12 @@ class LinkRunner:
                 self._spare_back.clear()
                 await self._spare_back.wait()
             buffer = self._spare.pop()
-            view = memoryview(buffer)
-            length = await self.frames.read_into(view)
+            length = await self.frames.read_into(buffer)
             if length is None:
                 self._spare.append(buffer)
                 await self._caught_up()
                 return
-            job = self._session.incoming(self.link, view[:length], frame_header(length))
+            job = self._session.incoming(self.link, buffer[:length], frame_header(length))
             job.after = lambda buffer=buffer: self._opened(buffer)
             self._opening += 1
             if length <= INLINE_BYTES and self._opening == 1 and self._lock.acquire(blocking=False):
@@ -138,7 +143,7 @@ class LinkRunner:
             self._spare_back.clear()
             await self._spare_back.wait()
 
-    def _opened(self, buffer: mmap.mmap) -> None:
+    def _opened(self, buffer: memoryview) -> None:
         self._opening -= 1
         self._spare.append(buffer)
         self._spare_back.set()
