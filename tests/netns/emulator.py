@@ -17,6 +17,7 @@ import json
 import os
 import random
 import select
+import socket
 import struct
 import sys
 import time
@@ -60,6 +61,7 @@ class Way:
         self.rate_bits = 0.0
         self.queue_packets = self.queue_bytes = self.mtu = 0
         self.is_down = False
+        self.forgotten: frozenset[int] = frozenset()
         self.clock = 0.0  # when the last queued packet has left at the rate
         self.leaving: deque[float] = deque()  # the same of each queued packet, kept where packets are counted
         self.flying: list[tuple[float, int, bytes]] = []  # due, order, packet
@@ -83,7 +85,7 @@ class Way:
         self.packets += 1
         size = len(packet)
         self.bytes += size
-        if self.is_down:
+        if self.is_down or (self.forgotten and not self.forgotten.isdisjoint(tcp_ports(packet))):
             self.swallowed += 1
             return
         if self.mtu and size > self.mtu:
@@ -147,6 +149,14 @@ class Way:
         return {name: getattr(self, name) for name in names} | {"flying": len(self.flying)}
 
 
+def tcp_ports(packet: bytes) -> tuple[int, ...]:
+    """Return the two ports of a TCP packet over IPv4, nothing of any other."""
+    if packet[0] >> 4 != 4 or packet[9] != socket.IPPROTO_TCP:
+        return ()
+    ports: tuple[int, int] = struct.unpack_from(">HH", packet, 4 * (packet[0] & 15))
+    return ports
+
+
 FLOATS = ("delay_s", "jitter_s", "loss", "duplicate", "reorder", "rate_bits")
 WHOLES = ("queue_packets", "queue_bytes", "mtu")
 
@@ -163,6 +173,10 @@ def obey(line: str, ways: dict[str, Way]) -> str:
             if way.is_down:
                 way.swallowed += len(way.flying)
                 way.flying.clear()
+        return "ok"
+    if words[:1] == ["forget"] and all(word.isdigit() for word in words[1:]):
+        for way in chosen:
+            way.forgotten = frozenset(map(int, words[1:]))
         return "ok"
     kinds: dict[str, Callable[[str], float]] = dict.fromkeys(FLOATS, float) | dict.fromkeys(WHOLES, int)
     if len(words) != 2 or words[0] not in kinds:

@@ -229,7 +229,8 @@ class Link:
         """Change the running link and return once the change holds.
 
         `[a|b] NAME VALUE` sets one of Conditions, `[a|b] down` and `up` make and end a black hole; a is the way from
-        the first namespace to the second, b the way back, neither means both. `stats` answers with JSON.
+        the first namespace to the second, b the way back, neither means both. `forget PORT PORT ...` swallows TCP
+        over IPv4 from or to these ports and lets all else pass. `stats` answers with JSON.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -220,6 +220,32 @@ async def test_members_of_a_bridge_reach_each_other():
                 client.close()
 
 
+async def test_a_forgotten_connection_is_silent_while_a_new_one_is_not():
+    async with network() as net:
+        a, b = net.namespace(), net.namespace()
+        link = await net.emulate((a, f"{A}/24"), (b, f"{B}/24"))
+        server = b.inside(socket.create_server, (B, 0))
+
+        def dialled():
+            client = a.inside(lambda: socket.create_connection(server.getsockname(), timeout=5))
+            accepted, _ = server.accept()
+            accepted.settimeout(0.5)
+            client.sendall(b"1")
+            assert accepted.recv(1) == b"1"
+            return client, accepted
+
+        old, old_far = await asyncio.to_thread(dialled)
+        with server, old, old_far:
+            await link.tell(f"forget {old.getsockname()[1]}")
+            old.sendall(b"2")
+            with pytest.raises(TimeoutError):
+                await asyncio.to_thread(old_far.recv, 1)
+            new, new_far = await asyncio.to_thread(dialled)
+            new.close()
+            new_far.close()
+        assert (await link.stats())["a"]["swallowed"] > 0
+
+
 async def test_congestion_control_is_chosen_for_each_namespace():
     async with network() as net:
         a, b = net.namespace(), net.namespace()

@@ -311,7 +311,33 @@ def test_a_failed_try_to_come_back_is_made_again_with_a_growing_wait():
         assert keeping.look(gone, now) == []
         waits.append(keeping.next_deadline - now)
         now = keeping.next_deadline
-    assert waits == [0.5, 1, 2, 4, 8, 15, 15]
+    assert waits == [0.5, 1, 2, 4, 8, 10, 10]
+
+
+def test_another_network_of_this_machine_is_tried_at_once():
+    keeping = Keeping(Situation(Side.B, relayed=False))
+    gone = sight(gone_since=NOW)
+    for _ in range(6):
+        (step,) = keeping.look(gone, NOW)
+        keeping.ended(step, NOW)
+        keeping.network_changed(NOW)
+    (step,) = keeping.look(gone, NOW)
+    keeping.ended(step, NOW)
+    assert keeping.look(gone, NOW) == []
+    assert keeping.next_deadline == NOW + 0.5
+
+
+def test_after_an_absence_a_direct_path_is_looked_for_as_at_first():
+    keeping = Keeping(RELAYED)
+    now = NOW
+    for _ in range(6):
+        steps = [step for step in keeping.look(sight(places=1), now) if isinstance(step, Dial)]
+        for step in steps:
+            keeping.ended(step, now)
+        now = max(now, keeping.next_deadline or now)
+    assert not [s for s in keeping.look(sight(places=1), now - 1) if isinstance(s, Dial)]
+    keeping.look(sight(places=1, gone_since=now), now)
+    assert [s for s in keeping.look(sight(places=1), now) if isinstance(s, Dial)]
 
 
 def test_who_is_back_tells_anew_where_it_listens():

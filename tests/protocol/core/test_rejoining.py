@@ -29,11 +29,11 @@ def most() -> float:
     return 1.0 - 2.0**-53
 
 
-def test_waits_double_from_half_a_second_to_fifteen() -> None:
+def test_waits_double_from_half_a_second_to_ten() -> None:
     ceilings = Backoff(FIRST_S, MOST_S, most)
-    assert [round(ceilings.next_s(), 6) for _ in range(8)] == [0.5, 1, 2, 4, 8, 15, 15, 15]
+    assert [round(ceilings.next_s(), 6) for _ in range(8)] == [0.5, 1, 2, 4, 8, 10, 10, 10]
     floors = Backoff(FIRST_S, MOST_S, none)
-    assert [floors.next_s() for _ in range(8)] == [0.25, 0.5, 1, 2, 4, 7.5, 7.5, 7.5]
+    assert [floors.next_s() for _ in range(8)] == [0.25, 0.5, 1, 2, 4, 5, 5, 5]
     floors.reset()
     assert floors.next_s() == 0.25
 
@@ -51,24 +51,53 @@ def test_both_ways_are_tried_at_once_and_then_each_at_its_own_times() -> None:
     ways = (Way.ROOM, Way.DIRECT)
     assert returning.look(NOW, ways, NOW) == [Way.ROOM, Way.DIRECT]
     assert returning.next_at(ways) is None
-    returning.ended(Way.DIRECT, NOW + 1)
-    assert returning.next_at(ways) == NOW + 1.25
-    assert returning.look(NOW, ways, NOW + 1.2) == []
-    assert returning.look(NOW, ways, NOW + 1.25) == [Way.DIRECT]
+    returning.ended(Way.DIRECT, NOW + 0.1)
+    assert returning.next_at(ways) == NOW + 0.25
+    assert returning.look(NOW, ways, NOW + 0.2) == []
+    assert returning.look(NOW, ways, NOW + 0.25) == [Way.DIRECT]
     assert returning.trying(Way.ROOM)
-    returning.ended(Way.DIRECT, NOW + 2)
+    returning.ended(Way.DIRECT, NOW + 0.3)
     returning.ended(Way.ROOM, NOW + 3)
-    assert returning.next_at(ways) == NOW + 2.5
+    assert returning.next_at(ways) == NOW + 0.75
+    assert returning.look(NOW, ways, NOW + 3) == [Way.ROOM, Way.DIRECT]
+
+
+def test_a_try_that_hung_is_followed_at_once_and_counts_as_no_refusal() -> None:
+    returning = Returning(most)
+    now = NOW
+    for _ in range(7):
+        assert returning.look(NOW, (Way.DIRECT,), now) == [Way.DIRECT]
+        now += MOST_S
+        returning.ended(Way.DIRECT, now)
+        assert returning.next_at((Way.DIRECT,)) == now
+    assert returning.look(NOW, (Way.DIRECT,), now) == [Way.DIRECT]
+    returning.ended(Way.DIRECT, now)
+    assert returning.next_at((Way.DIRECT,)) == pytest.approx(now + 2 * FIRST_S)
+
+
+def test_another_network_is_tried_at_once_and_a_try_under_way_is_not_doubled() -> None:
+    returning = Returning(most)
+    ways = (Way.ROOM, Way.DIRECT)
+    returning.look(NOW, ways, NOW)
+    for _ in range(6):
+        returning.ended(Way.ROOM, NOW)
+    assert returning.next_at(ways) == pytest.approx(NOW + MOST_S)
+    returning.afresh(NOW + 1)
+    assert returning.look(NOW, ways, NOW + 1) == [Way.ROOM]
+    returning.ended(Way.ROOM, NOW + 1)
+    assert returning.next_at(ways) == pytest.approx(NOW + 1 + FIRST_S)
 
 
 def test_a_new_absence_is_answered_at_once_and_the_same_one_is_not() -> None:
     returning = Returning(none)
-    for _ in range(4):
-        assert returning.look(NOW, (Way.ROOM,), NOW + 100) == [Way.ROOM]
-        returning.ended(Way.ROOM, NOW)  # it came up, and was lost without having carried anything
-    assert returning.next_at((Way.ROOM,)) == NOW + 2
-    assert returning.look(NOW, (Way.ROOM,), NOW + 1.5) == []
-    assert returning.look(NOW + 1.6, (Way.ROOM,), NOW + 1.6) == [Way.ROOM]
+    now = NOW
+    for wait_s in (0.25, 0.5, 1, 2):
+        assert returning.look(NOW, (Way.ROOM,), now) == [Way.ROOM]
+        returning.ended(Way.ROOM, now)  # it came up, and was lost without having carried anything
+        assert returning.next_at((Way.ROOM,)) == now + wait_s
+        now += wait_s
+    assert returning.look(NOW, (Way.ROOM,), now - 0.5) == []
+    assert returning.look(now - 0.4, (Way.ROOM,), now - 0.4) == [Way.ROOM]
 
 
 def test_a_way_that_is_not_offered_is_not_tried() -> None:

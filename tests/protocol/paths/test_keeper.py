@@ -59,7 +59,7 @@ class Meeting(Shells):
 
     def keep(self, side, *, allowed=None, interfaces=()):
         session = self.sessions[side]
-        frames = SimpleNamespace(transport=SimpleNamespace(remote="127.0.0.1:9"))
+        frames = SimpleNamespace(transport=SimpleNamespace(remote="127.0.0.1:9", local=None))
         met = Met(frames, PathKind.RELAY_TCP, session.keys, 1 << 24)
         keeper = PathKeeper(
             self.shells[side],
@@ -356,7 +356,7 @@ async def test_closing_ends_a_dial_under_way_and_stops_listening(tmp_path):
 async def test_a_keeper_without_a_place_to_dial_keeps_nothing(tmp_path):
     async with meeting(tmp_path) as (met, running):
         session = met.sessions[Side.A]
-        frames = SimpleNamespace(transport=SimpleNamespace(remote="memory"))
+        frames = SimpleNamespace(transport=SimpleNamespace(remote="memory", local=None))
         keeper = PathKeeper(
             met.shells[Side.A],
             session,

@@ -16,7 +16,7 @@ from tallow_protocol.core.rejoining import DONE_RETURN_S, UNHEARD_RETURN_S
 from tallow_protocol.core.state import TransferState
 from tallow_protocol.errors import CancelledByUserError, PeerLeftError
 from tallow_protocol.events import Rejoined, TransferDone
-from tallow_protocol.limits import DONE_WAIT_S
+from tallow_protocol.limits import DONE_WAIT_S, FLOW_PING_S, FLOW_SILENCE_S, SILENCE_S
 from tallow_protocol.testing import Pair
 
 if TYPE_CHECKING:
@@ -242,6 +242,78 @@ def test_a_receiver_that_nobody_comes_back_to_has_its_files_all_the_same() -> No
     session.tick(pair.now + DONE_RETURN_S)
     assert session.finished
     assert session.error is None
+
+
+def silent_from_now(pair: Pair) -> None:
+    for connection in pair.open_connections:
+        connection.cut = True  # half-open: nobody is told
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_a_connection_that_falls_silent_while_data_flows_is_given_up_after_twelve_seconds(side: Side) -> None:
+    pair = Pair(contents(), rejoin_s=LIMIT_S)
+    pair.run(until=lambda: pair.connections[0].delivered >= 6)
+    session = pair.sessions[side]
+    assert session.machine.state is TransferState.TRANSFERRING
+    silent_from_now(pair)
+    session.tick(pair.now + FLOW_SILENCE_S - 0.001)
+    assert not session.gone
+    session.tick(pair.now + FLOW_SILENCE_S)
+    assert session.gone
+    assert session.loss == "network"
+
+
+def test_who_would_not_come_back_waits_out_a_longer_silence() -> None:
+    pair = Pair(contents())
+    pair.run(until=lambda: pair.connections[0].delivered >= 6)
+    session = pair.sessions[Side.B]
+    silent_from_now(pair)
+    session.tick(pair.now + FLOW_SILENCE_S)
+    assert session.links
+    session.tick(pair.now + SILENCE_S)
+    assert not session.links
+
+
+def test_a_transfer_that_has_nothing_to_say_is_kept_up_by_pings() -> None:
+    pair = Pair(contents(), rejoin_s=LIMIT_S)
+    pair.run(until=lambda: pair.connections[0].delivered >= 6)
+    for session in pair.sessions.values():
+        session.plan = lambda *_: None  # type: ignore[method-assign]  # a disk that gives nothing for a while
+    until = pair.now + 5 * FLOW_SILENCE_S
+    while pair.now < until:
+        if not pair.step():
+            pair.pass_time()
+    assert not any(session.gone for session in pair.sessions.values())
+    for session in pair.sessions.values():
+        del session.plan
+    pair.run()
+    assert_whole(pair, contents())
+
+
+def test_the_silence_before_the_yes_does_not_count_after_it() -> None:
+    pair = Pair(contents(), answer=False, rejoin_s=LIMIT_S)
+    pair.run(until=lambda: pair.sessions[Side.B].machine.state is TransferState.OFFERING and begun(pair))
+    while pair.step():
+        pass
+    session = pair.sessions[Side.B]
+    pair.now += 14.0  # no ping is due before the yes
+    pair.receiver_role.accept(session, pair.now)
+    session.tick(pair.now)
+    assert not session.gone
+    pair.run()
+    assert_whole(pair, contents())
+
+
+def test_each_side_is_pinged_every_two_seconds_once_data_may_flow() -> None:
+    pair = Pair(contents(), rejoin_s=LIMIT_S)
+    pair.run(until=lambda: pair.connections[0].delivered >= 6)
+    silent_from_now(pair)
+    for side, session in pair.sessions.items():
+        (link,) = session.links
+        while session.control_frame(link, pair.now) is not None:
+            pass
+        assert session.control_frame(link, link.last_sent + FLOW_PING_S - 0.001) is None, side
+        assert session.control_frame(link, link.last_sent + FLOW_PING_S) is not None, side
 
 
 @pytest.mark.parametrize("side", [Side.A, Side.B])

@@ -117,7 +117,7 @@ REPLY_WAIT_S: Final = 10.0
 """For each frame expected between Ready and keys; a peer silent for longer is dropped and costs no guess."""
 
 PING_AFTER_S: Final = 15.0
-"""A sealed Ping after this long without sending."""
+"""A sealed Ping after this long without sending, while a person is asked."""
 
 SILENCE_S: Final = 45.0
 """Without a record for this long, or with a window unacknowledged for this long, a connection is lost."""
@@ -131,9 +131,12 @@ PATH_SILENCE_DEDICATED_S: Final = 4.0
 PATH_SILENCE_S: Final = 10.0
 """The same for one on the event loop, where a record on its way is not seen until it is whole."""
 
-FINISHING_SILENCE_S: Final = 25.0
-"""A sender that sent everything gives its connection up after this long without a record: while the receiver, whose
-word that it has everything was lost, still comes back."""
+FLOW_PING_S: Final = 2.0
+"""From the yes to the end, the last connection is pinged after this long without sending."""
+
+FLOW_SILENCE_S: Final = 12.0
+"""From the yes to the end, a side that would come back gives its last connection up after this long without a byte:
+five pings that did not come. A new connection carries on at once, while TCP would wait as long again by itself."""
 
 STANDBY_SILENCE_S: Final = 20.0
 """The connection that carried the handshake, while another stands, is given up after this long."""

@@ -8,6 +8,8 @@ from tallow_net.errors import EndOfStreamError
 from tallow_net.framing import HEADER_BYTES, frame_header, parse_header
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tallow_net.transport.interface import Buffer, Transport
 
 # One TLS record. Small frames come many to a read; of a large one only this much is copied, the rest goes
@@ -19,12 +21,13 @@ class FrameStream:
     """Reads and writes whole frames; `limit` is the longest body (bytes) that it takes, settable at any time.
 
     One reader and one writer at a time. A cancelled `read` loses nothing and may be repeated; a cancelled
-    `read_into` or `write` leaves that direction unusable.
+    `read_into` or `write` leaves that direction unusable. `heard` is called as bytes come, long before a frame is whole.
     """
 
     def __init__(self, transport: Transport, *, limit: int) -> None:
         self.transport = transport
         self.limit = limit
+        self.heard: Callable[[], None] | None = None
         self._ahead = bytearray(READ_AHEAD_BYTES)
         self._view = memoryview(self._ahead)
         self._start = 0
@@ -87,6 +90,8 @@ class FrameStream:
                     raise EndOfStreamError("The peer ended the connection inside a frame.", by="peer")
                 return None
             self._stop += count
+            if self.heard is not None:
+                self.heard()
         header = bytes(self._view[self._start : self._start + HEADER_BYTES])
         length = parse_header(header, limit)
         self._start += HEADER_BYTES
@@ -104,3 +109,5 @@ class FrameStream:
             if count == 0:
                 raise EndOfStreamError("The peer ended the connection inside a frame.", by="peer")
             self._filled += count
+            if self.heard is not None:
+                self.heard()

@@ -45,6 +45,8 @@ class Transport(ABC):
     kind: TransportKind
     remote: str
     """The peer as "host:port" ("[host]:port" for IPv6); for people and logs of the caller's choice."""
+    local: str | None = None
+    """Our own address (no port) where the transport is bound to one; None where it is not, or that is not known."""
     peer_certificate_der: bytes | None = None
     """The peer's own certificate (DER) where the transport is encrypted and the peer showed one."""
     peer_chain_der: tuple[bytes, ...] = ()

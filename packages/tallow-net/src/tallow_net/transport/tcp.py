@@ -55,6 +55,15 @@ async def connected_socket(
     return sock
 
 
+def local_host(sock: socket.socket) -> str | None:
+    """Return the address of our end of an Internet socket; None of any other kind, or of one that has ended."""
+    try:
+        name = sock.getsockname()
+    except OSError:
+        return None
+    return str(name[0]) if isinstance(name, tuple) else None
+
+
 class TcpTransport(GuardedTransport):
     """A plain TCP connection. Nothing is buffered above the kernel, in either direction."""
 
@@ -62,6 +71,7 @@ class TcpTransport(GuardedTransport):
 
     def __init__(self, sock: socket.socket, remote: str) -> None:
         self.remote = remote
+        self.local = local_host(sock)
         self._socket = AsyncSocket(sock)
 
     @classmethod

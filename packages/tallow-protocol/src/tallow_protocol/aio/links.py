@@ -73,6 +73,7 @@ class LinkRunner:
         self._spare_back = asyncio.Event()
         self._opening = 0
         frames.limit = SEALED_FRAME_BYTES
+        frames.heard = self._heard
         if (
             isinstance(frames.transport, TcpTransport)
             and (measured := frames.transport.measured()) is not None
@@ -114,11 +115,16 @@ class LinkRunner:
 
     # -- receiving -----------------------------------------------------------------------------------------
 
+    def _heard(self) -> None:
+        self.link.last_received = self._clock()
+
     async def _read(self) -> None:
         while True:
             while not self._spare:
+                self.link.hearing = False
                 self._spare_back.clear()
                 await self._spare_back.wait()
+            self.link.hearing = True
             buffer = self._spare.pop()
             length = await self.frames.read_into(buffer)
             if length is None:

@@ -25,12 +25,21 @@ from tallow_net import (
 )
 from tallow_net.paths.candidates import Candidate, CandidateKind, acceptable, gather
 from tallow_net.relay.data import open_data_connection
-from tallow_net.transport.interface import TransportChoice, TransportKind
+from tallow_net.transport.interface import TransportChoice
 from tallow_net.transport.tcp import TcpTransport
 
+from tallow_protocol.aio.attaching import Attaching
+from tallow_protocol.aio.dialling import (
+    DIRECT_PATHS,
+    FAILED_TRY,
+    Dialler,
+    Place,
+    address_and_port,
+    first_that_attaches,
+)
 from tallow_protocol.aio.doors import DirectDoor
+from tallow_protocol.aio.network import AddressWatch
 from tallow_protocol.aio.rejoin import Rejoin, RejoinRoom, found_on_lan, relay_path
-from tallow_protocol.core.attach import ATTACH_TYPE
 from tallow_protocol.core.jobs import no_silent_faults
 from tallow_protocol.core.keeping import (
     ATTACH_WAIT_S,
@@ -47,14 +56,13 @@ from tallow_protocol.core.messages import Paths
 from tallow_protocol.core.rejoining import Way
 from tallow_protocol.core.spread import PathSample, connections_worth
 from tallow_protocol.core.state import TransferState
-from tallow_protocol.errors import AttachError, ProtocolError
+from tallow_protocol.errors import AttachError, PeerLeftError, ProtocolError
 from tallow_protocol.events import PathKind, PathLimit, Rejoining, Warned
 from tallow_protocol.limits import ATTACH_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from tallow_net import Transport
     from tallow_net.paths.candidates import IpAddress, IpInterface
 
     from tallow_protocol.aio.routes import Met
@@ -65,17 +73,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Allowed", "PathKeeper", "own_interfaces"]
 
-BETWEEN_CANDIDATES_S = 0.05
-"""The next candidate is tried this much later: the nearest first, and none waits for one that swallows packets."""
-
-QUIC_AFTER_S = 0.3
-"""QUIC candidates are tried this long after the first of TCP."""
-
 CLOSE_S = 3.0
 """Everything of the keeper's ends within this."""
 
-_DIRECT = {TransportKind.QUIC: PathKind.DIRECT_QUIC, TransportKind.TCP: PathKind.DIRECT_TCP}
-_CHOICES = {CandidateKind.TCP: TransportChoice.TCP, CandidateKind.QUIC: TransportChoice.QUIC}
+LOOK_AT_NETWORK_S = 1.0
+"""How often this machine's own addresses are looked at: no message tells of them on every system."""
+
+PLACES_WATCHED = 4
+"""So many of the other side's addresses tell whether the network is another."""
+
+SEARCH_AFTER_S = 0.3
+"""The local network is searched this much after the known address was dialled, which nearly always answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +94,6 @@ class Allowed:
     paths: PathLimit = PathLimit.ANY
     plain_data: bool = True
     listen_host: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where to dial; `host` is a literal address, with its zone where it has one."""
-
-    kind: CandidateKind
-    host: str
-    port: int
 
 
 def own_interfaces() -> tuple[IpInterface, ...]:
@@ -117,6 +116,7 @@ class PathKeeper:
         clock: Callable[[], float] = time.monotonic,
         interfaces: Callable[[], Sequence[IpInterface]] = own_interfaces,
         rejoin: Rejoin | None = None,
+        watch: AddressWatch | None = None,
     ) -> None:
         self._shell = shell
         self._session = session
@@ -124,7 +124,7 @@ class PathKeeper:
         self._allowed = allowed
         self._clock = clock
         self._interfaces = interfaces
-        self._place = _place(met.frames.transport.remote)
+        self._place = address_and_port(met.frames.transport.remote)
         self._one_host = self._place[0].is_loopback if self._place else False
         tcp = allowed.transport is not TransportChoice.QUIC
         quic = allowed.transport is not TransportChoice.TCP
@@ -147,14 +147,16 @@ class PathKeeper:
         self._tokens = list(met.tokens)
         self._observed = met.observed
         self._returns: dict[Way, asyncio.Task[None]] = {}
+        self._answered: dict[Link, Return] = {}
         self._told_retry: tuple[float | None, float | None] | None = None
         self._distrusted = False
         self._own: Sequence[IpInterface] = ()
         self._candidates: tuple[Candidate, ...] = ()
         self._judged: Paths | None = None
-        self._good: _Place | None = None
-        self._spare_numbers: list[int] = []
-        self._used_numbers: set[int] = set()
+        self._watch = watch or AddressWatch()
+        self._looked_at = clock()
+        self._attaching = Attaching(shell, session, self._watch, clock)
+        self._dialler = Dialler(self._attaching)
         self._open: dict[Link, Step] = {}
         self._accepted: dict[Link, float] = {}
         self._answering = 0
@@ -167,6 +169,8 @@ class PathKeeper:
     def start(self) -> None:
         """Begin to look at the session."""
         self._judge_length()
+        for link in self._session.links:
+            self._watch.bound(link, self._met.frames.transport.local)
         self._shell.on_look = self._look
         self._runner = asyncio.create_task(self._guarded(self._run), name="tallow-paths")
 
@@ -196,13 +200,13 @@ class PathKeeper:
 
         The connection is the keeper's from here on.
         """
-        path = _DIRECT.get(frames.transport.kind)
+        path = DIRECT_PATHS.get(frames.transport.kind)
         if path is None or self._half_open() >= HALF_OPEN_LINKS:
             frames.transport.abort()
             return
         self._answering += 1
         try:
-            link = await self._answer(frames, body, path)
+            link = await self._attaching.answer(frames, body, path)
             self._accepted[link] = self._clock()
             self._changed.set()
         except (NetError, ProtocolError):
@@ -240,6 +244,7 @@ class PathKeeper:
             self._changed.clear()
             now = self._clock()
             self._notice_ends(now)
+            self._look_at_network(now)
             sight = await self._sight()
             for step in self._keeping.look(sight, self._clock()):
                 task = self._spawn(partial(self._step, step))
@@ -251,6 +256,8 @@ class PathKeeper:
             else:
                 self._stop_returning(now)
             times = [self._keeping.next_deadline, *(at + ATTACH_WAIT_S for at in self._accepted.values())]
+            if self._session.begun and not self._session.over:
+                times.append(self._looked_at + LOOK_AT_NETWORK_S)
             deadline = min((at for at in times if at is not None), default=None)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if deadline is None else max(deadline - now, 0.0)):
@@ -266,6 +273,29 @@ class PathKeeper:
                 del self._accepted[link]
                 self._session.lost(link, now)
                 self._shell.poke()
+        for link in [link for link in self._answered if link.proven or link.lost]:
+            self._keeping.ended(self._answered.pop(link), now)
+
+    def _look_at_network(self, now: float) -> None:
+        """Give up what is bound to an address that is gone; come back anew where the network is another."""
+        if now - self._looked_at < LOOK_AT_NETWORK_S:
+            return
+        self._looked_at = now
+        for link in self._watch.orphans():
+            cause = PeerLeftError("this machine's address is another now", by="network")
+            self._session.lost(link, now, cause)
+            self._shell.poke()
+        if not self._session.gone:
+            self._watch.forget()
+        elif self._watch.changed(self._hosts()):
+            self._end_returns(now)
+            self._keeping.network_changed(now)
+            self._told_retry = None
+
+    def _hosts(self) -> list[str]:
+        """Return the addresses that lead back to the other side, as far as they are known."""
+        known = [] if self._place is None else [str(self._place[0])]
+        return known + [str(candidate.ip) for candidate in self._candidates[:PLACES_WATCHED]]
 
     def _tell_retry(self, sight: Sight, now: float) -> None:
         """Tell the user of a loss, and of each wait after it."""
@@ -286,13 +316,19 @@ class PathKeeper:
     def _stop_returning(self, now: float) -> None:
         """Give up the tries to come back: the other side is there, by whatever way."""
         self._told_retry = None
+        if self._returns:
+            self._end_returns(now)
+
+    def _end_returns(self, now: float) -> None:
         for way, task in self._returns.items():
             if not task.done():
                 task.cancel()
                 self._keeping.ended(Return(way), now)
-        if self._returns:
-            self._own = ()  # another network, perhaps
         self._returns.clear()
+        for step in self._answered.values():
+            self._keeping.ended(step, now)
+        self._answered.clear()
+        self._own, self._judged = (), None  # another network, perhaps
 
     async def _sight(self) -> Sight:
         session = self._session
@@ -342,28 +378,36 @@ class PathKeeper:
             return
         link: Link | None = None
         try:
-            if isinstance(step, UseToken):
-                link = await self._use_token(step)
-            elif isinstance(step, Dial):
-                link = await self._dial(step)
-            elif step.way is Way.ROOM:
-                link = await self._meet_again()
-            else:
-                link = await self._dial_again()
+            link = await self._opened(step)
         except (CertificateChangedError, CertificateRefusedError) as error:
             self._distrust(error)
-        except (NetError, ProtocolError, TimeoutError, OSError):
+        except FAILED_TRY:
             pass  # a try that failed: the session goes on where it is
         now = self._clock()
         if link is None:
             self._keeping.ended(step, now)
         else:
-            self._keeping.opened(step, now)
-            if not isinstance(step, Return):
-                self._open[link] = step
-            if not link.proven:
-                self._accepted[link] = now
+            self._note(step, link, now)
         self._changed.set()
+
+    async def _opened(self, step: UseToken | Dial | Return) -> Link:
+        if isinstance(step, UseToken):
+            return await self._use_token(step)
+        if isinstance(step, Dial):
+            return await self._dial(step)
+        return await (self._meet_again() if step.way is Way.ROOM else self._dial_again())
+
+    def _note(self, step: Step, link: Link, now: float) -> None:
+        """Take note of a connection that attached, or was answered and has yet to be proven."""
+        if not link.proven:
+            self._accepted[link] = now
+        if not isinstance(step, Return):
+            self._open[link] = step
+        elif not link.proven:
+            # The next try would end this one: at a relay whoever comes again takes its own place.
+            self._answered[link] = step
+            return
+        self._keeping.opened(step, now)
 
     async def _use_token(self, step: UseToken) -> Link:
         """Open a data connection through the relay: A says Attach on it, B answers."""
@@ -374,9 +418,9 @@ class PathKeeper:
             try:
                 frames = FrameStream(transport, limit=ATTACH_BYTES)
                 if self._session.side is Side.A:
-                    with self._number() as number:
-                        return await self._ask(frames, number, PathKind.RELAY_TCP)
-                return await self._answer(frames, await frames.read(), PathKind.RELAY_TCP)
+                    with self._attaching.number() as number:
+                        return await self._attaching.ask(frames, number, PathKind.RELAY_TCP)
+                return await self._attaching.answer(frames, await frames.read(), PathKind.RELAY_TCP)
             except BaseException:
                 transport.abort()
                 raise
@@ -388,19 +432,19 @@ class PathKeeper:
 
     async def _meet_again(self) -> Link:
         """Meet in the relay's rejoin room: A says Attach there, B answers."""
-        met = await self._room.meet(self._emit_retry)
+        met = await self._room.meet()
         frames, path = met.leg.frames, relay_path(met.leg.kind)
         try:
             async with asyncio.timeout(ATTACH_WAIT_S):
                 if self._session.side is Side.A:
-                    with self._number() as number:
-                        link = await self._ask(frames, number, path)
+                    with self._attaching.number() as number:
+                        link = await self._attaching.ask(frames, number, path)
                 else:
-                    link = await self._answer(frames, await frames.read(), path)
+                    link = await self._attaching.answer(frames, await frames.read(), path)
         except BaseException:
             met.leg.transport.abort()
             raise
-        self._place = _place(met.leg.transport.remote) or self._place
+        self._place = address_and_port(met.leg.transport.remote) or self._place
         self._observed = met.observed
         usable = self._allowed.plain_data and self._place is not None
         self._keeping.new_tokens(len(self._tokens), len(met.leg.tokens) if usable else 0)
@@ -414,164 +458,33 @@ class PathKeeper:
             self._session.emit(Warned(PeerText(str(error))))
 
     async def _dial_again(self) -> Link:
-        """Dial what was dialled before; then whoever answers under the sender's name on this network."""
+        """Dial what was dialled before; beside it, whoever answers under the sender's name on this network."""
         if not self._met.path.direct:
-            places = [_Place(c.kind, str(c.ip), c.port) for c in self._candidates]
-            return await self._dial_places(places)
+            return await self._dialler.dial([Place.of(candidate) for candidate in self._candidates])
         address, port = self._relay_or_sender()
-        try:
-            return await self._dial_places([_Place(kind, str(address), port) for kind in self._kinds])
-        except (NetError, ProtocolError, TimeoutError, OSError):
-            if self._rejoin.lan_name is None:
-                raise
-        places = [
-            _Place(kind, host, port)
-            for host, port in await found_on_lan(self._rejoin.lan_name)
-            for kind in self._kinds
-        ]
-        return await self._dial_places(places)
+        tries = [self._dialler.dial([Place(kind, str(address), port) for kind in self._kinds])]
+        if self._rejoin.lan_name is not None:
+            tries.append(self._find_again(self._rejoin.lan_name))
+        link = await first_that_attaches(tries)
+        if self._dialler.good is not None:
+            self._place = ipaddress.ip_address(self._dialler.good.host), self._dialler.good.port
+        return link
+
+    async def _find_again(self, lan_name: str) -> Link:
+        await asyncio.sleep(SEARCH_AFTER_S)
+        found = await found_on_lan(lan_name)
+        return await self._dialler.dial([Place(kind, *place) for place in found for kind in self._kinds])
 
     async def _dial(self, step: Dial) -> Link:
         """Open a direct connection to the first of the peer's places that answers an Attach."""
         if self._met.path.direct:
             address, port = self._relay_or_sender()
-            places: Sequence[_Place] = (_Place(CandidateKind.TCP, str(address), port),)
-        elif step.further and self._good is not None:
-            places = (self._good,)
+            places = [Place(CandidateKind.TCP, str(address), port)]
+        elif step.further and self._dialler.good is not None:
+            places = [self._dialler.good]
         else:
-            places = [_Place(c.kind, str(c.ip), c.port) for c in self._candidates]
-        return await self._dial_places(places)
-
-    async def _dial_places(self, places: Sequence[_Place]) -> Link:
-        with self._number() as number:
-            async with asyncio.timeout(ATTACH_WAIT_S):
-                return await self._race(places, number)
-
-    async def _race(self, places: Sequence[_Place], number: int) -> Link:
-        """Try all of `places` under one number, one a little after the other; keep the first that attaches."""
-        links: list[Link] = []
-
-        async def attempt(place: _Place, wait_s: float) -> None:
-            await asyncio.sleep(wait_s)
-            frames = await self._reach(place)
-            try:
-                link = await self._ask(frames, number, _DIRECT[frames.transport.kind], lambda: not links)
-            except BaseException:
-                frames.transport.abort()
-                raise
-            self._good = place
-            links.append(link)
-
-        waits = {CandidateKind.TCP: 0.0, CandidateKind.QUIC: QUIC_AFTER_S}
-        if all(place.kind is CandidateKind.QUIC for place in places):
-            waits[CandidateKind.QUIC] = 0.0
-        tasks = []
-        for place in places:
-            tasks.append(asyncio.create_task(attempt(place, waits[place.kind])))
-            waits[place.kind] += BETWEEN_CANDIDATES_S
-        pending = set(tasks)
-        try:
-            while pending and not links:
-                _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in pending:
-                task.cancel()
-            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-        if links:
-            return links[0]
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException) and not isinstance(
-                outcome, NetError | ProtocolError | OSError | TimeoutError | asyncio.CancelledError
-            ):
-                raise outcome
-        raise AttachError("no place that the other side offered answered")
-
-    async def _reach(self, place: _Place) -> FrameStream:
-        """Return a connection to `place` on which nothing was said."""
-        from tallow_net.transport.negotiate import connect_direct
-
-        if place.kind is CandidateKind.QUIC:
-            await asyncio.to_thread(_import_quic)
-        transport = await connect_direct(
-            place.host, place.port, choice=_CHOICES[place.kind], timeout_s=ATTACH_WAIT_S
-        )
-        return FrameStream(transport, limit=ATTACH_BYTES)
-
-    @contextlib.contextmanager
-    def _number(self) -> Iterator[int]:
-        """Give a connection number of ours; one whose try failed is given again, unless its Ack verified."""
-        number = self._spare_numbers.pop(0) if self._spare_numbers else self._session.next_number()
-        try:
-            yield number
-        except BaseException:
-            if number not in self._used_numbers:
-                self._spare_numbers.append(number)
-                self._spare_numbers.sort()
-            raise
-        finally:
-            self._used_numbers.discard(number)
-
-    # -- attaching -----------------------------------------------------------------------------------------
-
-    async def _ask(
-        self, frames: FrameStream, number: int, path: PathKind, wanted: Callable[[], bool] = lambda: True
-    ) -> Link:
-        """Say Attach, and nothing else before the Ack verifies."""
-        session = self._session
-        opener = session.open_link(number, secrets.token_bytes(32))
-        await frames.write(opener.attach)
-        ack = await frames.read()
-        if ack is None or not wanted() or session.over:
-            raise AttachError("a connection ended before it was attached")
-        give = self._ready(frames)
-        link = session.opened_link(
-            opener, ack, self._clock(), path=path, dedicated=frames.transport.kind is TransportKind.TCP
-        )
-        self._used_numbers.add(number)
-        with self._lost_on_error(link):
-            give(link)
-        return link
-
-    async def _answer(self, frames: FrameStream, attach: bytes | None, path: PathKind) -> Link:
-        """Answer an Attach; the link is proven once a record of the peer opens on it."""
-        session = self._session
-        if not attach or attach[0] != ATTACH_TYPE or not session.begun or session.over:
-            raise AttachError("a connection did not begin with an Attach")
-        link, ack = session.accept_link(
-            attach,
-            secrets.token_bytes(32),
-            self._clock(),
-            path=path,
-            dedicated=frames.transport.kind is TransportKind.TCP,
-        )
-        with self._lost_on_error(link):
-            try:
-                async with asyncio.timeout(ATTACH_WAIT_S):
-                    await frames.write(ack)
-            except TimeoutError:
-                raise AttachError("a connection took no answer to its Attach") from None
-            self._ready(frames)(link)
-        return link
-
-    @contextlib.contextmanager
-    def _lost_on_error(self, link: Link) -> Iterator[None]:
-        """Leave no link in the session whose connection the shell did not get."""
-        try:
-            yield
-        except BaseException:
-            self._session.lost(link, self._clock())
-            self._shell.poke()
-            raise
-
-    def _ready(self, frames: FrameStream) -> Callable[[Link], None]:
-        """Return what gives a link to the shell. Raises AttachError where the peer spoke out of turn."""
-        transport: Transport = frames.transport
-        if not isinstance(transport, TcpTransport) or transport.kind is not TransportKind.TCP:
-            return partial(self._shell.add, frames=frames)
-        _, early = frames.detach()
-        if early:
-            raise AttachError("the other side spoke before its turn")
-        return lambda link: self._shell.add_socket(link, transport.take_socket())
+            places = [Place.of(candidate) for candidate in self._candidates]
+        return await self._dialler.dial(places)
 
     # -- listening -----------------------------------------------------------------------------------------
 
@@ -594,15 +507,6 @@ class PathKeeper:
         self._shell.poke()
 
 
-def _place(remote: str) -> tuple[IpAddress, int] | None:
-    """Return the address and port of "host:port" or "[host]:port"; None for a name or none at all."""
-    host, colon, port = remote.rpartition(":")
-    try:
-        return (ipaddress.ip_address(host.strip("[]")), int(port)) if colon else None
-    except ValueError:
-        return None
-
-
 def _address(text: str | None) -> IpAddress | None:
     """Return the address in what a relay says of us, with or without a port."""
     if not text:
@@ -610,10 +514,5 @@ def _address(text: str | None) -> IpAddress | None:
     try:
         return ipaddress.ip_address(text)
     except ValueError:
-        place = _place(text)
+        place = address_and_port(text)
         return None if place is None else place[0]
-
-
-def _import_quic() -> None:
-    """Import the engine, which takes a tenth of a second, away from the loop."""
-    import tallow_net.transport.quic  # noqa: F401 - loaded in a thread, used by whoever dials

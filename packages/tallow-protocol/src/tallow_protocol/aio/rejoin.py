@@ -9,16 +9,14 @@ import asyncio
 import contextlib
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tallow_net import RelayReconnecting, Side
+from tallow_net import ConnectionLostError, RelayReconnecting, Side
 from tallow_net.transport.interface import TransportChoice, TransportKind
 
 from tallow_protocol.events import PathKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tallow_net import KnownRelays, RelayAddress, RelayEvent
     from tallow_net.relay.client import Leg
 
@@ -31,8 +29,15 @@ LEASE_BYTES = 16
 REACH_S = 10.0
 """How long the relays may take to be reached, all together: the next try comes soon."""
 
+STAND_S = 30.0
+"""How long one try stands in the room. The relay may believe in a connection that leads nowhere by now, and would join
+the other side to it: whoever waits comes in anew now and then."""
+
 LOOK_S = 4.0
 """How long the local network is searched for a sender whose address may have changed."""
+
+LOOK_ON_S = 0.2
+"""How long after its first address: a sender on two networks has one that is of use to us, perhaps the other."""
 
 _RELAY_PATHS = {TransportKind.QUIC: PathKind.RELAY_QUIC, TransportKind.TLS: PathKind.RELAY_TCP}
 
@@ -44,7 +49,7 @@ def relay_path(kind: TransportKind) -> PathKind:
 
 @dataclass(frozen=True, slots=True)
 class Rejoin:
-    """What a session may use to come back: `relays` where both met at one, `lan_name` where it was found by mDNS.
+    """What a session may use to come back: `relays` where both met at one, `lan_name` where mDNS may help.
 
     `carries_bulk`: file data stays inside the connection to the relay.
     """
@@ -73,17 +78,21 @@ class RejoinRoom:
         self._side = side
         self._lease = secrets.token_bytes(LEASE_BYTES)
 
-    async def meet(self, retry: Callable[[float], None]) -> MetAgain:
-        """Stand in the room until the other side is there; `retry` is told of a relay that went away meanwhile.
+    async def meet(self) -> MetAgain:
+        """Stand in the room until the other side is there.
 
-        Raises the NetErrors of `RelayClient.meet`. B waits for A at the only relay. Of several it asks one after the
-        other instead, and again later: A stands at the first that it can reach, which may not be the first for B.
+        Raises the NetErrors of `RelayClient.meet`, ConnectionLostError where the relay went away meanwhile, and
+        TimeoutError where nobody came for half a minute: the caller comes again. B waits for A at the only relay. Of
+        several it asks one after the other instead, and again later: A stands at the first that it can reach, which
+        may not be the first for B.
         """
         from tallow_net.relay.client import RelayClient  # 10 ms, for nothing where no relay is asked
 
+        away = asyncio.Event()
+
         def told(event: RelayEvent) -> None:
             if isinstance(event, RelayReconnecting):
-                retry(event.in_s)
+                away.set()
 
         client = RelayClient(
             self._rejoin.relays,
@@ -95,9 +104,30 @@ class RejoinRoom:
         )
         wait = self._side is Side.A or len(self._rejoin.relays) == 1
         async with client as relay:
-            leg = await relay.meet(self._room_id, self._side, self._lease, wait=wait)
+            meeting = relay.meet(self._room_id, self._side, self._lease, wait=wait)
+            leg = await _unless_away(asyncio.ensure_future(meeting), away)
             address = None if relay.welcome is None else relay.welcome.address
             return MetAgain(leg, None if address is None else address.raw)
+
+
+async def _unless_away(meeting: asyncio.Future[Leg], away: asyncio.Event) -> Leg:
+    """Return the leg that `meeting` gives; end it where the relay goes away, or after the time of one stand."""
+    gone = asyncio.ensure_future(away.wait())
+    either: set[asyncio.Future[Any]] = {meeting, gone}
+    try:
+        async with asyncio.timeout(STAND_S):
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not meeting.done():
+            raise ConnectionLostError("The relay went away.", by="network")
+        return meeting.result()
+    except BaseException:
+        meeting.cancel()
+        (outcome,) = await asyncio.gather(meeting, return_exceptions=True)
+        if not isinstance(outcome, BaseException):
+            outcome.transport.abort()
+        raise
+    finally:
+        gone.cancel()
 
 
 async def found_on_lan(lan_name: str) -> list[tuple[str, int]]:
@@ -112,4 +142,7 @@ async def found_on_lan(lan_name: str) -> list[tuple[str, int]]:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LOOK_S):
                 found.append(await search.next())
+            async with asyncio.timeout(LOOK_ON_S):
+                while True:
+                    found.append(await search.next())
     return found

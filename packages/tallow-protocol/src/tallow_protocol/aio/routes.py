@@ -220,6 +220,7 @@ class ListeningRoute:
         self._met: asyncio.Queue[Met | ProtocolError] = asyncio.Queue()
         self._unanswered = 0
         self._taken = False
+        self._handed_out = False
         self.attaching: Callable[[FrameStream, bytes], Awaitable[None]] | None = None
         self._accepting = asyncio.create_task(self._accept())
 
@@ -327,11 +328,16 @@ class ListeningRoute:
         return isinstance(join, Join) and join.side is Side.B and join.room_ids == (self._code.room_id,)
 
     async def next(self) -> Met:
-        """Wait for a receiver; an attempt that ended before its session began frees the place."""
-        self._taken = False
+        """Wait for a receiver; an attempt that ended before its session began frees the place.
+
+        A receiver may have come before this was called: it has the place, and whoever comes later is of its session.
+        """
+        if self._handed_out:
+            self._handed_out = self._taken = False
         met = await self._met.get()
         if isinstance(met, ProtocolError):
             raise met
+        self._handed_out = True
         return met
 
     async def began(self) -> None:

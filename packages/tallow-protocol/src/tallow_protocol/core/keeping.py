@@ -200,6 +200,11 @@ class _Dials:
         self.short = short
         self.seen = places
 
+    def again(self, now: float) -> None:
+        """Begin anew after an absence, as at first."""
+        self.backoff.reset()
+        self.not_before = now + self.first_wait_s
+
     def due(self, have: int, wanted: int, now: float) -> Iterator[Dial]:
         while self.seen and now >= self.not_before and have + self.trying < wanted:
             self.trying += 1
@@ -270,6 +275,7 @@ class Keeping:
             # An address may have changed with the connection: what listens is told anew.
             self._was_gone = False
             self._listening = Listen(tcp=False, quic=False)
+            self._dials.again(now)
         if not sight.ready or sight.state in (TransferState.COMPLETED, TransferState.FAILED):
             self._deadline = None
             return []
@@ -296,6 +302,10 @@ class Keeping:
         ways = self._ways(sight)
         at = self._returning.next_at(ways)
         return at if at is not None or not ways else now
+
+    def network_changed(self, now: float) -> None:
+        """Take note that this machine has another network: tries to come back begin anew."""
+        self._returning.afresh(now)
 
     def new_tokens(self, first: int, count: int) -> None:
         """Take note that both met at a relay again: tokens from `first` on, and none before."""

@@ -11,6 +11,7 @@ from tallow_protocol.core.paths import allows, rank
 from tallow_protocol.events import PathInUse
 from tallow_protocol.limits import (
     DATA_CONNECTIONS,
+    FLOW_PING_S,
     PATH_PING_S,
     PATH_SILENCE_DEDICATED_S,
     PATH_SILENCE_S,
@@ -186,10 +187,10 @@ class LinkTable:
             return STANDBY_SILENCE_S
         return PATH_SILENCE_DEDICATED_S if link.dedicated else PATH_SILENCE_S
 
-    def ping_s(self, link: Link) -> float:
-        """Return after how long without sending `link` is pinged."""
+    def ping_s(self, link: Link, *, flowing: bool) -> float:
+        """Return after how long without sending `link` is pinged; `flowing` from the yes to the end."""
         if self.silence_s(link) == SILENCE_S:
-            return PING_AFTER_S
+            return FLOW_PING_S if flowing else PING_AFTER_S
         return STANDBY_PING_S if link.number == 0 else PATH_PING_S
 
 

@@ -3,7 +3,9 @@
 An absence begins with the loss of the last connection and ends with the session's next progress: a connection that
 comes up and carries nothing does not end it, so that a path which lets only small packets through is not tried for
 ever without a pause. Both ways of coming back, the relay's room and the other side's addresses, have a back-off of
-their own: at once, then after about 0.5, 1, 2, 4 ... 15 s, each drawn from the upper half of its ceiling.
+their own: at once, then after about 0.5, 1, 2, 4, 8, 10 s, each drawn from the upper half of its ceiling. The wait
+counts from where the try before began: one that hung for ten seconds is followed at once. A change of this machine's
+own network begins anew, since what failed before it says nothing.
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ __all__ = [
 ]
 
 FIRST_S: Final = 0.5
-MOST_S: Final = 15.0
-"""A relay that restarts is met within this of its return; four tries a minute cost nobody anything."""
+MOST_S: Final = 10.0
+"""A relay that restarts is met within this of its return; six tries a minute cost nobody anything."""
 
 DONE_RETURN_S: Final = 30.0
 """How long a receiver that has everything comes back to say so."""
@@ -137,10 +139,11 @@ class Absence:
 
 
 class _TriedWay:
-    __slots__ = ("backoff", "not_before", "trying")
+    __slots__ = ("backoff", "began", "not_before", "trying")
 
     def __init__(self, backoff: Backoff) -> None:
         self.backoff = backoff
+        self.began = 0.0
         self.not_before = 0.0
         self.trying = False
 
@@ -165,17 +168,27 @@ class Returning:
             tried = self._ways.setdefault(way, _TriedWay(Backoff(FIRST_S, MOST_S, self._random)))
             if not tried.trying and now >= tried.not_before:
                 tried.trying = True
+                tried.began = now
                 due.append(way)
         return due
 
     def ended(self, way: Way, now: float) -> None:
         """Take note that a try failed, or was given up, or that the connection which it made is used now.
 
-        In one absence the next try waits, whatever became of this one.
+        In one absence the next try waits, whatever became of this one. One that took as long as the longest wait was no
+        refusal: packets vanished, or nobody came. It is followed at once.
         """
         tried = self._ways[way]
         tried.trying = False
-        tried.not_before = now + tried.backoff.next_s()
+        if now - tried.began >= MOST_S:
+            tried.backoff.reset()
+        tried.not_before = max(now, tried.began + tried.backoff.next_s())
+
+    def afresh(self, now: float) -> None:
+        """Take note that this machine's network changed: what is not being tried is tried now, and soon again."""
+        for tried in self._ways.values():
+            tried.backoff.reset()
+            tried.not_before = now
 
     def next_at(self, ways: Iterable[Way]) -> float | None:
         """Return when the next try begins; None where every way is being tried, or there is none."""

@@ -69,7 +69,7 @@ from tallow_protocol.events import (
 from tallow_protocol.limits import (
     DIRECT_WAIT_S,
     DONE_WAIT_S,
-    FINISHING_SILENCE_S,
+    FLOW_SILENCE_S,
     SILENCE_S,
 )
 
@@ -89,6 +89,8 @@ __all__ = ["Session"]
 
 FAREWELL_S = 2.0
 """How long the news of a failure may take to leave before the connections are closed anyway."""
+
+_FLOWING = frozenset({TransferState.TRANSFERRING, TransferState.FINISHING})
 
 LONG_OFFER_BYTES = 16 * 1024
 """A part of an offer longer than this is decoded in a job: a MiB of it would hold the loop for 60 ms and more."""
@@ -146,6 +148,7 @@ class Session:
         self._last_loss: ProtocolError | None = None
         self._ended = False
         self._ticked_at = now
+        self._flowing_since: float | None = None
         self._absence = Absence(rejoin_s)
         self._pacer = pacer
         self.paths_limit = paths
@@ -571,7 +574,7 @@ class Session:
         if taken is None and link.owes_first:
             taken = 0, self._control.ack, b""
         if taken is None:
-            if now - link.last_sent < self._links.ping_s(link):
+            if now - link.last_sent < self._ping_s(link):
                 return None
             taken = 0, self._control.ack, self._codec.encode(Ping())
         link.owes_first = False
@@ -728,17 +731,17 @@ class Session:
     def mark(self) -> object:
         """Return a value that changes when `next_deadline` may have come nearer."""
         paced = None if self._pacer is None else self._pacer.next_deadline()
-        return self._links.revision, self._direct_by, paced
+        return self._links.revision, self.machine.state, self._direct_by, paced
 
     def next_deadline(self) -> float | None:
         """Return when `tick` has something to do, None for never."""
         times = [] if self._ends_at is None else [self._ends_at]
         for link in self._links:
-            times.append(link.last_received + self._silence_s(link))
+            times.append(self._heard_at(link) + self._silence_s(link))
             if link.proven or link.number == 0:
                 # One that is overdue could not leave when it was looked at: its writer waits. It is looked at again
                 # in its time, or the loop would turn at once until then.
-                ping_s = self._links.ping_s(link)
+                ping_s = self._ping_s(link)
                 due = link.last_sent + ping_s
                 times.append(due if due > self._ticked_at else self._ticked_at + ping_s)
             oldest = self.role.oldest_sent_at(link)
@@ -756,12 +759,14 @@ class Session:
     def tick(self, now: float) -> None:
         """Give up connections that are silent; notice the end."""
         self._ticked_at = now
+        if self._flowing_since is None and self.machine.state in _FLOWING:
+            self._flowing_since = now
         for link in self.links:
             if not link.hearing:
                 link.last_received = now
             oldest = self.role.oldest_sent_at(link)
             allowed_s = self._silence_s(link)
-            if now - link.last_received >= allowed_s or (oldest is not None and now - oldest >= SILENCE_S):
+            if now - self._heard_at(link) >= allowed_s or (oldest is not None and now - oldest >= SILENCE_S):
                 self.lost(
                     link, now, PeerLeftError(f"the other side was silent for {allowed_s:g} s", by="network")
                 )
@@ -778,14 +783,18 @@ class Session:
         if now >= self._ends_at or (self._control.settled and not self._control.has_work()):
             self._ended = True
 
-    def _silence_s(self, link: Link) -> float:
-        """Return how long `link` may be silent.
+    def _ping_s(self, link: Link) -> float:
+        return self._links.ping_s(link, flowing=self._flowing_since is not None)
 
-        A sender that waits for the end knows sooner: the receiver, which has it, comes back for so long and no longer.
-        """
+    def _silence_s(self, link: Link) -> float:
+        """Return how long `link` may be silent: not long while data flows, if its loss is waited out."""
         allowed_s = self._links.silence_s(link)
-        finishing = self.side is Side.A and self.machine.state is TransferState.FINISHING
-        return min(allowed_s, FINISHING_SILENCE_S) if finishing and self._absence.allowed else allowed_s
+        flows = self._flowing_since is not None and self._absence.allowed
+        return min(allowed_s, FLOW_SILENCE_S) if flows and allowed_s == SILENCE_S else allowed_s
+
+    def _heard_at(self, link: Link) -> float:
+        """Return from when on a silence of `link` counts: before the yes the other side pings seldom."""
+        return max(link.last_received, self._flowing_since or link.last_received)
 
     def stranded(self, now: float) -> None:
         """End because no connection is left and none will come."""
