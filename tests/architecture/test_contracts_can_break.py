@@ -16,7 +16,7 @@ PROJECT = ROOT / "pyproject.toml"
 
 # Contract, module that gets the line, line. A contract that is missing here fails below.
 PLANTS = [
-    ("layers", "tallow_protocol/api.py", "import tallow_cli.main"),
+    ("layers", "tallow_protocol/api/transfer.py", "import tallow_cli.main"),
     ("layers", "tallow_net/framing.py", "def late():\n    import tallow_store"),
     (
         "relay, protocol and store are independent of each other",
@@ -42,7 +42,7 @@ PLANTS = [
     ),
     ("disk is synchronous and knows no network", "tallow_protocol/disk/scan.py", "import asyncio"),
     ("only the command line knows the terminal", "tallow_relay/cli.py", "import rich"),
-    ("only the command line knows the terminal", "tallow_protocol/api.py", "import typer"),
+    ("only the command line knows the terminal", "tallow_protocol/api/transfer.py", "import typer"),
     ("no click or pydantic", "tallow_cli/main.py", "import click"),
 ]
 

@@ -14,9 +14,9 @@ wanted = ("tallow_protocol.core", "tallow_protocol.disk", "tallow_relay.", "tall
 print(json.dumps({name: module.__file__ for name, module in sys.modules.items() if name.startswith(wanted)}))
 """
 COMMANDS = """
-import tallow_cli.commands.send, tallow_cli.commands.receive, tallow_relay.server, tallow_protocol.api
+import tallow_cli.commands.send, tallow_cli.commands.receive, tallow_relay.server, tallow_protocol.api.sender
 import tallow_protocol.aio.sources, tallow_protocol.core.receiver, tallow_protocol.disk.output, tallow_protocol.disk.scan
-tallow_protocol.api._load_session()
+tallow_protocol.api.sender._load_session()
 """
 NOT_IN_A_WORLD = {
     "tallow_net.relay.client",  # the shell around SignalingClient and Reconnect: sockets
