@@ -2,18 +2,24 @@
 
 import asyncio
 import socket
+import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from tallow_net.relay.data import DATA_PREAMBLE
 from tallow_net.transport.interface import TransportChoice
+from tallow_relay.carriers import CopyEngine
 from tallow_relay.server import RelayServer
+from tallow_relay.splicing import SpliceEngine
 
-from tests.relay.relay_kit import TCP, Client, paired, relay
+from tests.relay.relay_kit import TCP, Client, paired, relay, until_still
 
 DEADLINE_S = 20.0
+MIB = 1 << 20
+both_engines = pytest.mark.parametrize("engine", [SpliceEngine, CopyEngine])
 
 
 async def dial(port: int, *first: bytes, host: str = "127.0.0.1") -> socket.socket:
@@ -114,3 +120,26 @@ async def is_closed(sock: socket.socket) -> bool:
             return await asyncio.get_running_loop().sock_recv(sock, 1) == b""
         except ConnectionError:
             return True
+
+
+def reset(sock: socket.socket) -> None:
+    """Close with RST."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+async def say_until_full(sock: socket.socket, limit: int) -> int:
+    """Send until nothing more is taken; return the bytes, which stay below `limit`."""
+    piece = bytes(MIB)
+    sent = 0
+
+    def say_more() -> int:
+        nonlocal sent
+        with suppress(BlockingIOError):
+            while sent < limit:
+                sent += sock.send(piece)
+        assert sent < limit
+        return sent
+
+    await until_still(say_more)
+    return sent
