@@ -132,6 +132,22 @@ def test_rename_takes_no_name_that_the_offer_has_as_well(out):
     assert contents(out)["f (2).txt"] == b"new"
 
 
+@pytest.mark.parametrize("target", ["a", "b"])
+def test_a_link_is_replaced_only_by_one_that_leads_elsewhere(out, target):
+    entries = (folder("d"), Entry("d/l", EntryKind.LINK, None, 0o777, NEW_NS, target))
+    (out / "d" / "l").symlink_to("a")
+    os.utime(out / "d", ns=(5, 5))
+    kept = (out / "d" / "l").lstat().st_ino
+    sink = begun(out, OnConflict.OVERWRITE, entries)
+    sink.make_folder("d")
+    sink.make_link("d/l", target, NEW_NS)
+    sink.finish_folders([])
+    sink.close()
+    assert str((out / "d" / "l").readlink()) == target
+    assert ((out / "d" / "l").lstat().st_ino == kept) is (target == "a")
+    assert ((out / "d").stat().st_mtime_ns == 5) is (target == "a")
+
+
 @pytest.mark.parametrize("policy", [OnConflict.OVERWRITE, OnConflict.NEWER])
 def test_a_clash_of_file_and_folder_is_refused_before_anything_is_written(out, policy):
     (out / "d" / "e").write_bytes(b"a file")

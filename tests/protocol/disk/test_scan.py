@@ -9,7 +9,7 @@ import pytest
 from tallow_protocol.core.messages import EntryKind
 from tallow_protocol.disk.errors import NameClashError, NameRefusedError
 from tallow_protocol.disk.names import check_offer
-from tallow_protocol.disk.scan import open_source, scan
+from tallow_protocol.disk.scan import check, open_source, scan
 from tallow_protocol.errors import PathMissingError, SourceChangedError, UnreadableError
 
 
@@ -377,3 +377,10 @@ def test_a_source_closes_once_and_keeps_no_descriptor(scanned):
     with pytest.raises(SourceChangedError):
         open_source(scanned)
     assert open_descriptors() == before
+
+
+def test_a_pipe_that_was_given_is_refused_with_the_way_to_send_what_it_gives(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UnreadableError, match="is a pipe; only files and folders can be sent") as caught:
+        check([tmp_path / "pipe"])
+    assert caught.value.hints == ("what it gives can be sent: tallow send - < FILE",)

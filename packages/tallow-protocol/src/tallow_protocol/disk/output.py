@@ -263,7 +263,13 @@ class OfferSink:
                 return None, status
             if there is Standing.FOLDER and entry.kind is EntryKind.FOLDER:
                 return Decision.WRITE, status
-        return _decision(policy, entry, status), status
+        return self._unless_same_link(_decision(policy, entry, status), entry, status), status
+
+    def _unless_same_link(self, decision: Decision, entry: Entry, status: FileStatus | None) -> Decision:
+        """Leave a link that leads where the offered one does: made again, it would move its folder's time."""
+        if decision is not Decision.WRITE or status is None or entry.kind is not EntryKind.LINK:
+            return decision
+        return Decision.LEAVE if self._root.read_link(self._place(entry.path)) == entry.target else decision
 
     def _decision_beside_own(self, entry: Entry, status: FileStatus) -> Decision:
         """Return what becomes of an entry in whose place, in an own folder, stands what somebody else changed or made.

@@ -313,7 +313,12 @@ class _Scanner:
             self._file(path, name, status)
         elif not stat.S_ISDIR(status.st_mode):
             special = _SPECIAL.get(stat.S_IFMT(status.st_mode), "no file")
-            raise UnreadableError(f"{names.quoted(given)} is {special}; only files and folders can be sent")
+            raise UnreadableError(
+                f"{names.quoted(given)} is {special}; only files and folders can be sent",
+                hints=()
+                if stat.S_ISSOCK(status.st_mode)
+                else ("what it gives can be sent: tallow send - < FILE",),
+            )
         elif below:
             self._tree(path, name, status)
         else:
