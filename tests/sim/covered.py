@@ -25,11 +25,9 @@ WATCHED = (
 )
 APART = {
     "core/keeping.py": "which path is tried when: aio/paths.py asks it, tests/protocol/core/test_keeping.py drives it",
-    "core/pacing.py": "--limit",
-    "core/selection.py": "--select",
-    "core/streams.py": "standard input and output",
     "disk/scan.py": "the sender's reading of real folders",
     "disk/ignore.py": "patterns of a scan",
+    "disk/patterns.py": "the same",
     "disk/system.py": "the calls that the simulated disk replaces",
     "disk/calls.py": "the same",
 }

@@ -63,10 +63,23 @@ class Node:
 class SimDisk:
     """One file system, as `SystemCalls` sees it."""
 
-    def __init__(self, tape: Tape, *, folds: bool = False, hard_links: bool = True) -> None:
+    def __init__(
+        self,
+        tape: Tape,
+        *,
+        folds: bool = False,
+        hard_links: bool = True,
+        plain: bool = False,
+        piece_bytes: int = 0,
+    ) -> None:
+        """`plain` keeps neither modes nor times nor second names, as FAT; `piece_bytes` is what one call moves at most."""
         self._tape = tape
         self._folds = folds
-        self._hard_links = hard_links
+        self._hard_links = hard_links and not plain
+        self.plain = plain
+        self._piece_bytes = piece_bytes or 1 << 40
+        self.read_only = False
+        self.free_blocks: int | None = 1 << 30
         self._numbers = 1
         self.top = Node(1, stat.S_IFDIR, 0o755)
         self._durable_names: dict[Node, dict[str, tuple[str, Node]]] = {self.top: {}}
@@ -266,9 +279,15 @@ class SimDisk:
         self._operation()
         folder, into = self._node(src_dir_fd), self._node(dst_dir_fd)
         node = self._entry(folder, name)
+        standing = into.entries.get(self._key(new_name))
+        if standing is not None and standing[1].folder is not node.folder:
+            number = errno.EISDIR if standing[1].folder else errno.ENOTDIR
+            raise OSError(number, os.strerror(number), new_name)
         self._name((into, new_name, node), (folder, name, None))
 
     def rename_noreplace(self, name: str, new_name: str, *, src_dir_fd: int, dst_dir_fd: int) -> bool:
+        if self.plain:
+            return False
         self._free(self._node(dst_dir_fd), new_name)
         self.rename(name, new_name, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
         return True
@@ -281,6 +300,12 @@ class SimDisk:
         node.target = target
         self._name((folder, name, node))
 
+    def readlink(self, name: str, *, dir_fd: int) -> str:
+        node = self._entry(self._node(dir_fd), name)
+        if node.kind != stat.S_IFLNK:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), name)
+        return node.target
+
     def listdir(self, handle: int) -> list[str]:
         return [name for name, _ in self._node(handle).entries.values()]
 
@@ -291,14 +316,14 @@ class SimDisk:
         return _status(self._node(handle))
 
     def writable(self, handle: int) -> bool:
-        return True
+        return not self.read_only
 
     def user(self) -> int:
         return UID
 
     def pread(self, handle: int, length: int, offset: int) -> bytes:
         self._operation()
-        return bytes(self._node(handle).data[offset : offset + length])
+        return bytes(self._node(handle).data[offset : offset + min(length, self._piece_bytes)])
 
     def pread_into(self, handle: int, buffer: memoryview, offset: int) -> int:
         piece = self.pread(handle, len(buffer), offset)
@@ -307,8 +332,9 @@ class SimDisk:
 
     def pwrite(self, handle: int, data: bytes | bytearray | memoryview, offset: int) -> int:
         self._operation(grows=True)
-        self._write(self._node(handle), offset, bytes(data))
-        return len(data)
+        piece = bytes(data[: self._piece_bytes])
+        self._write(self._node(handle), offset, piece)
+        return len(piece)
 
     def ftruncate(self, handle: int, length: int) -> None:
         self._operation()
@@ -334,6 +360,10 @@ class SimDisk:
         node.version += 1
         self.changed = True
 
+    def _keeps(self) -> None:
+        if self.plain:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
     def write_direct(self, handle: int, *, on: bool) -> bool:
         """Take it as the real one does; here nothing is durable before a sync either way."""
         self._node(handle)
@@ -341,12 +371,15 @@ class SimDisk:
 
     def fchmod(self, handle: int, mode: int) -> None:
         self._operation()
+        self._keeps()
         self._node(handle).mode = mode
 
     def futime(self, handle: int, mtime_ns: int) -> None:
+        self._keeps()
         self._node(handle).mtime_ns = mtime_ns
 
     def lutime(self, name: str, mtime_ns: int, *, dir_fd: int) -> None:
+        self._keeps()
         self._entry(self._node(dir_fd), name).mtime_ns = mtime_ns
 
     def lock(self, handle: int) -> bool:
@@ -390,7 +423,33 @@ class SimDisk:
                 _settle(node)
 
     def fstatvfs(self, handle: int) -> SimpleNamespace:
-        return SimpleNamespace(f_bavail=0 if self.full else 1 << 30, f_blocks=1 << 31, f_frsize=4096)
+        if self.failed and self._tape.below(8) == 7:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        free = 0 if self.full else self.free_blocks
+        return SimpleNamespace(f_bavail=free or 0, f_blocks=0 if free is None else 1 << 31, f_frsize=4096)
+
+    # -- what was there before -----------------------------------------------------------------------------
+
+    def place(self, path: str, data: bytes, mtime_ns: int) -> None:
+        """Put a file into the output folder, durable, as if it had always been there."""
+        node = self._stand(path, stat.S_IFREG)
+        node.data += data
+        node.durable = bytes(data)
+        node.mtime_ns = mtime_ns
+
+    def place_link(self, path: str, target: str) -> None:
+        """Put a link there."""
+        self._stand(path, stat.S_IFLNK).target = target
+
+    def _stand(self, path: str, kind: int) -> Node:
+        harm, self.fail_at, full, self.full = self.fail_at, {}, self.full, False
+        self.make_folders(f"{OUT}/{path}".rpartition("/")[0])
+        folder, name = self._at(f"{OUT}/{path}", None)
+        node = self._new(kind, 0o644)
+        self._name((folder, name, node))
+        self._make_durable(self._unsynced_names.pop())
+        self.fail_at, self.full = harm, full
+        return node
 
     def clear(self) -> None:
         """Take everything away that has a final name, as a person may before another try."""

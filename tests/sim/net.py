@@ -30,6 +30,7 @@ class Net:
         self.relay = RelayNode(world, in_flight_bytes=in_flight_bytes)
         self.wires: list[Wire] = []
         self.chunk_bytes = 64 * 1024
+        self.largest_record = 2 * 1024 * 1024
         self.compress = False
         self.epoch_shift = 14
         self.answer_s = 0.0

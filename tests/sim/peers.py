@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING
 
-from tallow_crypto import CryptoError, Secret
+from tallow_crypto import TAG_BYTES, CryptoError, Secret
 from tallow_net import NetError
 from tallow_net.errors import RelayUnreachableError
 from tallow_net.framing import FrameDecoder, encode_frame, frame_header
@@ -24,7 +24,9 @@ from tallow_protocol.core.chunking import ChunkConfig
 from tallow_protocol.core.codes import AbortCode
 from tallow_protocol.core.deferred import DeferredSender
 from tallow_protocol.core.handshake import HandshakeInputs, ReceiverStart, SenderStart, encode_abort
+from tallow_protocol.core.pacing import BURST_S, Pacer
 from tallow_protocol.core.receiver import ReceiverRole
+from tallow_protocol.core.records import RECORD_HEADER_BYTES
 from tallow_protocol.core.rejoining import Returning, Way
 from tallow_protocol.core.sender import SenderRole
 from tallow_protocol.core.sending import SendPipeline
@@ -56,6 +58,7 @@ from tests.sim.world import BrokenRuleError, Timer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tallow_protocol.aio.streambuffer import StreamBuffer
     from tallow_protocol.code import Code
     from tallow_protocol.core.jobs import Job
     from tallow_protocol.core.links import Link
@@ -76,6 +79,10 @@ RETURN_S = 20.0
 """So long one try to meet again may take."""
 CLOCK_S = 1e-6
 OVERDUE = 500
+JOB_TIMES = (1.0, 1.0, 0.1, 8.0)
+"""What a thread's turn may take, in parts of a world's usual time."""
+
+SPOILED_EVERY = 24
 """So often in a row may a deadline lie in the past; each costs a turn of the event loop."""
 
 
@@ -125,13 +132,20 @@ class Line:
 
 
 class Worker:
-    """A peer's thread: jobs in order, each taking its time, and told of a little later."""
+    """A thread of a peer's: jobs in order, each taking its time, and told of a little later.
+
+    Between two threads nothing is ordered: each job's time is drawn, so that one asked for later may run before.
+    """
 
     def __init__(self, peer: Peer, cost_s: float) -> None:
         self._peer = peer
         self._cost_s = cost_s
         self._jobs: deque[Job] = deque()
         self._busy = False
+        self._told_at = 0.0
+
+    def _time_s(self) -> float:
+        return self._cost_s * self._peer.world.tape.pick(JOB_TIMES)
 
     def submit(self, job: Job) -> None:
         """Run it when those before it have run."""
@@ -142,7 +156,7 @@ class Worker:
         self._jobs.append(job)
         if not self._busy:
             self._busy = True
-            self._peer.world.after(self._cost_s, self._turn)
+            self._peer.world.after(self._time_s(), self._turn)
 
     def close(self) -> None:
         """Drop what waits, as the shell's worker does."""
@@ -154,10 +168,11 @@ class Worker:
         job = self._jobs.popleft()
         job.run()
         if self._jobs:
-            self._peer.world.after(self._cost_s, self._turn)
+            self._peer.world.after(self._time_s(), self._turn)
         else:
             self._busy = False
-        self._peer.world.after(self._cost_s / 4, lambda: self._tell(job))
+        self._told_at = max(self._told_at, self._peer.world.now + self._time_s() / 4)
+        self._peer.world.at(self._told_at, lambda: self._tell(job))
 
     def _tell(self, job: Job) -> None:
         if self._peer.alive and not self._peer.ended:
@@ -178,7 +193,10 @@ class Runner:
         self._at_end = False
         self._filling = 0
         self._ready: deque[tuple[object, bytearray]] = deque()
-        self.bulk_bytes = 0
+        # A dedicated connection has a thread of its own, which opens what comes to the receiver, and fills at the sender.
+        self._thread = Worker(peer, peer.cost_s) if link.dedicated else peer.worker
+        self._never_inline = link.dedicated and peer.side is Side.B
+        self._always_inline = link.dedicated and peer.side is Side.A
         end.on_data = self._data
         end.on_end = self._ended
         end.on_room = peer.settle
@@ -203,17 +221,20 @@ class Runner:
             self._opening += 1
             job = session.incoming(self.link, memoryview(bytearray(body)), frame_header(len(body)))
             job.after = self._opened
-            if len(body) <= INLINE_BYTES and self._opening == 1:
+            inline = len(body) <= INLINE_BYTES and self._opening == 1 and not self._never_inline
+            if inline or self._always_inline:
                 job.run()
                 job.finish(self.peer.world.now)
             else:
-                self.peer.worker.submit(job)
+                self._thread.submit(job)
         if len(self._bodies) > READ_AHEAD:
+            self.link.hearing = False
             self.end.pause()
 
     def _opened(self) -> None:
         self._opening -= 1
         if len(self._bodies) <= READ_AHEAD and not self.end.reading and not self.end.closed:
+            self.link.hearing = True
             self.end.resume()
         if self._bodies and self.peer.alive and not self.link.lost:
             self._open()
@@ -235,9 +256,10 @@ class Runner:
         session, now = self.peer.session, self.peer.world.now
         moved = False
         while self.end.room and not self.link.lost and not session.finished:
-            control = session.control_frame(self.link, now)
-            if control is not None:
-                self.end.write(bytes(control))
+            record = session.control_record(self.link, now)
+            if record is not None:
+                self.peer.spoil(memoryview(record)[:-TAG_BYTES], RECORD_HEADER_BYTES)
+                self.end.write(bytes(session.sealed_frame(self.link, record)))
                 moved = True
                 continue
             while self._filling + len(self._ready) < FILL_AHEAD:
@@ -249,13 +271,14 @@ class Runner:
                 job = session.fill_job(plan, memoryview(buffer))
                 self._filling += 1
                 job.after = lambda job=job, buffer=buffer: self._filled(job, buffer)
-                self.peer.worker.submit(job)
+                self._thread.submit(job)
             if not self._ready:
                 break
             filled, buffer = self._ready.popleft()
+            self.peer.spoil(memoryview(buffer)[4 : filled.frame_bytes - TAG_BYTES], 0)
             frame = session.bulk_frame(self.link, filled, memoryview(buffer), now)
             if frame is not None:
-                self.bulk_bytes += len(frame)
+                self.peer.count_bulk(len(frame))
                 self.end.write(bytes(frame))
             moved = True
         return moved
@@ -267,6 +290,8 @@ class Runner:
 
     def close(self) -> None:
         """End the wire as the shell does."""
+        if self._thread is not self.peer.worker:
+            self._thread.close()
         if self.link.lost:
             self.end.abort()
         else:
@@ -295,6 +320,10 @@ class Peer:
         self.name = name
         self.identity = net.crypto.identity(name.encode())
         self.alive = True
+        self.cost_s = cost_s
+        self.spoils = False
+        self.bulk_bytes = 0
+        self.bulk_since = 0.0
         self.error: ProtocolError | None = None
         self.summary: TransferDone | None = None
         self.session: Session | None = None
@@ -312,6 +341,8 @@ class Peer:
         self._machine = TransferStateMachine()
         self._machine.to(TransferState.CONNECTING)
         self._lease = self.world.fresh(16)
+        self._dials = 0
+        self._redial: Timer | None = None
         self._timer: Timer | None = None
         self._waits: Timer | None = None
         self._settling = False
@@ -330,11 +361,15 @@ class Peer:
 
     def _dial(self) -> None:
         if self.alive and not self.ended:
+            self._dials += 1
+            mine = self._dials
             self.world.note(f"{self.name} dials the relay")
-            self.net.dial_relay(self, self._relay_open, self._relay_closed)
+            self.net.dial_relay(
+                self, lambda end: self._relay_open(end, mine), lambda: self._relay_closed(mine)
+            )
 
-    def _relay_closed(self) -> None:
-        if self.alive and not self.ended:
+    def _relay_closed(self, mine: int) -> None:
+        if self.alive and not self.ended and mine == self._dials:
             self._retry(lambda rule, now: rule.after_failed_connect(RelayUnreachableError("it is away"), now))
 
     def _retry(self, rule: Callable[[Reconnect, float], float]) -> None:
@@ -343,14 +378,18 @@ class Peer:
         except NetError as error:
             self.fail(translated(error))
             return
-        self.world.after(wait_s, self._dial)
+        if self._redial is not None:
+            self._redial.cancel()
+        self._redial = self.world.after(wait_s, self._dial)
 
-    def _relay_open(self, end: End) -> None:
-        if not self.alive or self.ended:
+    def _relay_open(self, end: End, mine: int) -> None:
+        if not self.alive or self.ended or mine != self._dials:
             end.abort()
             return
         self._signal = SignalingClient()
-        self._line = Line(end, self._signaled, self._line_lost)
+        line = self._line = Line(
+            end, self._signaled, lambda: self._line_lost() if self._line is line else None
+        )
         self._signal.join(
             [self.code.room_id], self.side, self._lease, self.world.now, wait=self.side is Side.A
         )
@@ -462,6 +501,20 @@ class Peer:
         self._wait_for(self.world.now + REPLY_WAIT_S, late)
 
     # -- the session ---------------------------------------------------------------------------------------
+
+    def spoil(self, plaintext: bytearray | memoryview, start: int) -> None:
+        """Flip a bit of what is about to be sealed, now and then: this side breaks the protocol."""
+        running = self.session.machine.state in {TransferState.TRANSFERRING, TransferState.FINISHING}
+        tape = self.world.tape
+        if self.spoils and running and len(plaintext) > start and tape.chance(SPOILED_EVERY):
+            # Half of the time near the beginning, where kinds, numbers and lengths are.
+            reach = len(plaintext) - start if tape.below(2) else min(len(plaintext) - start, 40)
+            plaintext[start + tape.below(reach)] ^= 1 << tape.below(8)
+            self.world.note(f"{self.name} spoils a record")
+
+    def count_bulk(self, size_bytes: int) -> None:
+        """Count file data that goes out; no more may go than the user allows."""
+        self.bulk_bytes += size_bytes
 
     def begin(self, session: Session) -> None:
         """Run a session that begins on the line."""
@@ -597,7 +650,7 @@ class Peer:
         self.alive = False
         self.ended = True
         self.world.note(f"{self.name} crashed")
-        for timer in (self._timer, self._waits, self._returns):
+        for timer in (self._timer, self._waits, self._returns, self._redial):
             if timer is not None:
                 timer.cancel()
         for runner in self.runners.values():
@@ -812,9 +865,14 @@ class SendingPeer(Peer):
         *,
         scan_s: float,
         digests=None,
+        buffer: StreamBuffer | None = None,
+        rate: float | None = None,
         **options,
     ) -> None:
         super().__init__(net, code, name="sender", **options)
+        self._buffer = buffer
+        self._rate = rate
+        self._pacer: Pacer | None = None
         self._entries = entries
         self._sources = sources
         self._scan_s = scan_s
@@ -852,6 +910,8 @@ class SendingPeer(Peer):
             return
         self._line.write(established.confirm)
         role = DeferredSender()
+        self._pacer = None if self._rate is None else Pacer(self._rate)
+        self.bulk_bytes, self.bulk_since = 0, self.world.now
         session = Session(
             side=Side.A,
             keys=established.keys,
@@ -864,6 +924,7 @@ class SendingPeer(Peer):
             epoch_shift=self.net.epoch_shift,
             rejoin_s=self._rejoin_s,
             paths=self._limit,
+            pacer=self._pacer,
         )
         self.world.after(self._scan_s, lambda: self._scanned(session, role))
         self.begin(session)
@@ -876,12 +937,30 @@ class SendingPeer(Peer):
             self._sources,
             window=Window(limit_bytes=self.net.in_flight_bytes),
             chunks=ChunkConfig(usual_bytes=64 * 1024, largest_bytes=self.net.chunk_bytes),
+            record_bytes=None if self._pacer is None else self._pacer.record_bytes,
+            streams=None if self._buffer is None else {0: self._buffer},
             compress=self.net.compress,
             clock=(lambda: self.world.now) if self.net.compress else None,
             digests=self._digests,
         )
         role.offer(SenderRole(self._entries, self.pipeline, self.identity), session, self.world.now)
+        if self._buffer is not None and self._buffer.error is not None:
+            session.fail(self._buffer.error, self.world.now)
         self.settle()
+
+    def count_bulk(self, size_bytes: int) -> None:
+        super().count_bulk(size_bytes)
+        if self._rate is not None:
+            most = self._rate * (self.world.now - self.bulk_since + BURST_S) + 2 * self.net.largest_record
+            if self.bulk_bytes > most:
+                raise BrokenRuleError("no more a second than is allowed", f"{self.bulk_bytes} of {most:.0f}")
+
+    def moved(self) -> None:
+        """Look again: a stream has more, has ended, or cannot be read."""
+        if self.alive and self.session is not None and not self.ended:
+            if self._buffer.error is not None:
+                self.session.fail(self._buffer.error, self.world.now)
+            self.settle()
 
     def attempt_lost(self) -> None:
         self._wait_for(None, self.meet)
@@ -912,6 +991,8 @@ class ReceivingPeer(Peer):
         super().__init__(net, code, **options)
         self._folder = folder
         self.answer = "yes"
+        self.chosen: frozenset[int] | None = None
+        self.before_yes: Callable[[], None] = lambda: None
         self._silent = 0
         self._left = self.budget.left
 
@@ -978,7 +1059,13 @@ class ReceivingPeer(Peer):
     def _accept(self) -> None:
         if self.alive and not self.ended:
             if self.answer == "yes":
-                self.role.accept(self.session, self.world.now)
+                self.before_yes()
+                self.role.accept(self.session, self.world.now, chosen=self.chosen)
             else:
-                self.role.refuse(self.session, self.world.now, unattended=self.answer == "unattended")
+                self.role.refuse(
+                    self.session,
+                    self.world.now,
+                    unattended=self.answer == "unattended",
+                    looked=self.answer == "looked",
+                )
             self.settle()

@@ -1,4 +1,4 @@
-"""Eight bugs, planted one at a time into a copy of the code: a simulator that finds none of them proves nothing.
+"""Nine bugs, planted one at a time into a copy of the code: a simulator that finds none of them proves nothing.
 
 Each is a replacement of text in one file, so that a change of that text fails loudly instead of planting nothing.
 """
@@ -105,6 +105,13 @@ PLANTED = (
         "        tried.trying = False\n",
         "",
         "a session outlives its connections",
+    ),
+    Planted(
+        "job order",
+        f"{PROTOCOL}/core/receiver.py",
+        "                pipeline.hear_from(message)\n                session.ask(pipeline.take_heard,",
+        "                session.ask(lambda: (pipeline.hear_from(message), pipeline.take_heard())[1],",
+        "a failure has a cause",
     ),
 )
 

@@ -19,11 +19,8 @@ import tallow_protocol.aio.sources, tallow_protocol.core.receiver, tallow_protoc
 tallow_protocol.api.sender._load_session()
 """
 NOT_IN_A_WORLD = {
-    "tallow_net.relay.client",  # the shell around SignalingClient and Reconnect: sockets
-    "tallow_net.relay.events",  # what that shell tells
+    "tallow_net.relay.events",  # what the shell around SignalingClient tells
     "tallow_protocol.core.keeping",  # which path is tried when: a world draws that
-    "tallow_protocol.disk.ignore",  # patterns of a scan
-    "tallow_protocol.disk.scan",  # reads real folders; a world's sources are made from their names
 }
 
 

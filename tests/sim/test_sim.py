@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sim.scenario import Scenario, run_seed, run_tape
+from tests.sim.scenario import run_seed, run_tape
 from tests.sim.soak import report
 from tests.sim.tape import Tape, shrink
 from tests.sim.world import BrokenRuleError, World
@@ -60,27 +60,3 @@ def test_a_world_that_never_lets_time_pass_is_a_finding() -> None:
     again()
     with pytest.raises(BrokenRuleError, match="time passes"):
         world.run(lambda: False, 10.0)
-
-
-def test_a_final_name_with_wrong_bytes_is_a_finding() -> None:
-    scenario = Scenario(Tape(values=[]), real=False)
-    scenario.run()
-    path, node = next((path, node) for path, node in scenario.disk.tree() if path in scenario.files)
-    node.data[:1] = b"\xff"
-    node.version += 1
-    with pytest.raises(BrokenRuleError, match="wrong bytes"):
-        scenario._right_bytes(path, node)
-
-
-def test_a_nonce_that_one_key_seals_with_twice_is_a_finding() -> None:
-    scenario = Scenario(Tape(values=[]), real=False)
-    scenario.crypto.sealed(b"key", b"nonce")
-    with pytest.raises(BrokenRuleError, match="twice"):
-        scenario.crypto.sealed(b"key", b"nonce")
-
-
-def test_a_code_word_on_the_wire_is_a_finding() -> None:
-    scenario = Scenario(Tape(values=[]), real=False)
-    scenario.run()
-    with pytest.raises(BrokenRuleError, match="on the wire"):
-        scenario.net._pass(b"..." + scenario.net.secrets[0])

@@ -1,14 +1,14 @@
 """A wire: what a TCP, TLS or QUIC connection is to a session, an ordered stream of bytes each way that may fail.
 
-A stream can be slow, stall, end, be cut, or go deaf in one direction; its bytes come in any pieces. Loss, repetition
-and reordering of datagrams never reach a session: the transport below mends them, and what is left of them is time.
-So a QUIC wire has jitter (a piece waits for one that was lost and sent again, and all behind it wait too), and its
-order stays. A hostile middle sees whole frames and may flip, drop, repeat and swap them.
+A stream can be slow, stall, end, be cut, or go deaf in one direction; its bytes come in any pieces. Under a wire that
+is made of datagrams, some of them are lost and sent again after a timeout, come twice, or overtake each other; the
+reading end puts them in order again, as QUIC does, and what stood behind a lost one comes all at once. A hostile middle
+sees whole frames and may flip, drop, repeat and swap them.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import heapq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,18 +17,25 @@ if TYPE_CHECKING:
 
     from tests.sim.world import World
 
+DATAGRAM_BYTES = 1200
+LEAST_TIMEOUT_S = 0.02
+FATES = ("whole", "whole", "whole", "whole", "lost", "doubled", "late", "lost twice")
 CAPACITY = 256 * 1024
 """Bytes that a direction holds, as socket buffers do, before its writer has to wait."""
 
 
 @dataclass(frozen=True)
 class Nature:
-    """How a wire behaves: bytes a second, seconds, whether pieces are cut anywhere, chance of jitter in 8."""
+    """How a wire behaves: bytes a second, seconds, whether pieces are cut anywhere, chance of jitter in 8.
+
+    `datagrams`: whether it is made of those, and they are lost, doubled and reordered.
+    """
 
     rate: float = 4e6
     delay_s: float = 0.01
     recut: bool = False
     jitter_s: float = 0.0
+    datagrams: bool = False
 
 
 class End:
@@ -103,7 +110,14 @@ class _Direction:
         self.tamper: Callable[[bytes], list[bytes]] | None = None
         self._free_at = 0.0
         self._last_at = 0.0
-        self._flying: deque[tuple[float, bytes | None]] = deque()
+        self._flying: list[
+            tuple[float, int, int, bytes | None]
+        ] = []  # when, tie, place in the stream, bytes or end
+        self._ties = 0
+        self._sent = 0
+        self._next = 0
+        self._early: dict[int, bytes] = {}
+        self._end_at: int | None = None
         self._arrived = bytearray()
         self._dead = False
 
@@ -122,15 +136,46 @@ class _Direction:
         if not self._dead and not self.ended:
             self.ended = True
             if not self.deaf:
-                self._send(max(self._free_at, self.world.now), None)
+                self._fly(max(self._free_at, self.world.now) + self.nature.delay_s, self._sent, None)
 
-    def _send(self, leaves_at: float, piece: bytes | None) -> None:
-        jitter = 0.0
-        if self.nature.jitter_s and self.world.tape.chance(8):
-            jitter = self.nature.jitter_s
-        arrives = max(leaves_at + self.nature.delay_s + jitter, self._last_at)
-        self._last_at = arrives
-        self._flying.append((arrives, piece))
+    def _send(self, leaves_at: float, piece: bytes) -> None:
+        arrives = leaves_at + self.nature.delay_s
+        if self.nature.datagrams:
+            self._send_train(arrives, piece)
+        else:
+            if self.nature.jitter_s and self.world.tape.chance(8):
+                arrives += self.nature.jitter_s
+            self._fly(arrives, self._sent, piece)
+        self._sent += len(piece)
+
+    def _send_train(self, arrives: float, piece: bytes) -> None:
+        """Send datagrams, of which one may be lost, come twice, or come late."""
+        tape, offset = self.world.tape, self._sent
+        fate = tape.pick(FATES)
+        if fate == "whole":
+            self._fly(arrives, offset, piece)
+            return
+        at = tape.below((len(piece) - 1) // DATAGRAM_BYTES + 1) * DATAGRAM_BYTES
+        one, after = piece[at : at + DATAGRAM_BYTES], piece[at + DATAGRAM_BYTES :]
+        again_s = 2 * self.nature.delay_s + LEAST_TIMEOUT_S
+        if at:
+            self._fly(arrives, offset, piece[:at])
+        times = {
+            "lost": (again_s,),
+            "lost twice": (2 * again_s,),
+            "doubled": (0.0, self.nature.delay_s / 2),
+            "late": (self.nature.delay_s / 2 + 0.002,),
+        }
+        for later_s in times[fate]:
+            self._fly(arrives + later_s, offset + at, one)
+        if after:
+            self._fly(arrives, offset + at + len(one), after)
+
+    def _fly(self, arrives: float, offset: int, piece: bytes | None) -> None:
+        if not self.nature.datagrams:  # nothing overtakes
+            arrives = self._last_at = max(arrives, self._last_at)
+        self._ties += 1
+        heapq.heappush(self._flying, (arrives, self._ties, offset, piece))
         self.world.at(arrives, self.deliver)
 
     def deliver(self) -> None:
@@ -140,25 +185,27 @@ class _Direction:
         if self.world.now < self.stalled_until:
             self.world.at(self.stalled_until, self.deliver)
             return
-        ended = self._land()
+        self._land()
         if not self.end.reading:
-            if ended:
-                self._flying.append((self.world.now, None))
             return
+        ended = self._end_at == self._next
         if self._arrived:
             self._hand_over(whole=ended)
         if ended and not self._dead:
             self._dead = True
             self.end.on_end(False)
 
-    def _land(self) -> bool:
-        """Take what has come by now; return whether the end of the stream has."""
+    def _land(self) -> None:
+        """Take what has come by now, and put it in order."""
         while self._flying and self._flying[0][0] <= self.world.now:
-            piece = self._flying.popleft()[1]
+            _, _, offset, piece = heapq.heappop(self._flying)
             if piece is None:
-                return True
+                self._end_at = offset
+            elif offset >= self._next:
+                self._early[offset] = piece
+        while (piece := self._early.pop(self._next, None)) is not None:
             self._arrived += piece
-        return False
+            self._next += len(piece)
 
     def _hand_over(self, *, whole: bool) -> None:
         count = len(self._arrived)
@@ -176,6 +223,7 @@ class _Direction:
     def drop(self) -> None:
         """Forget everything: nobody listens any more."""
         self._flying.clear()
+        self._early.clear()
         self._arrived.clear()
         self.held = 0
 
