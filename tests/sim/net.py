@@ -13,7 +13,7 @@ from tests.sim.world import BrokenRuleError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tests.sim.peers import Peer
+    from tests.sim.peer import Peer
     from tests.sim.standins import Cryptography
     from tests.sim.wire import End
     from tests.sim.world import World

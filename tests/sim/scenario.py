@@ -22,7 +22,7 @@ from tallow_protocol.events import OnConflict
 from tests.sim.disk import OUT, SimDisk
 from tests.sim.net import Net
 from tests.sim.offers import SENT_NS, Offer, Remembered, SimWriter, offered, place_others
-from tests.sim.peers import Peer, ReceivingPeer, SendingPeer
+from tests.sim.peers import ReceivingPeer, SendingPeer
 from tests.sim.rules import Rules
 from tests.sim.standins import REAL_EVERY, Cryptography
 from tests.sim.tape import Tape
@@ -32,6 +32,8 @@ from tests.sim.world import BrokenRuleError, World
 
 if TYPE_CHECKING:
     from tallow_protocol.aio.streambuffer import StreamBuffer
+
+    from tests.sim.peer import Peer
 
 ATTEMPTS = 6
 LONG_REJOIN_S = 600.0
