@@ -87,7 +87,9 @@ def test_a_name_cannot_drive_the_terminal():
 
 def test_the_question_names_how_much_and_where_to():
     offer = offer_of(file_entry("a", 12_400_000), file_entry("b", 0), file_entry("c", 0))
-    assert question(offer, "./x", shortened=False, there_bytes=1) == "Resume 3 files at 0 %? [y/N, s selects] "
+    assert (
+        question(offer, "./x", shortened=False, there_bytes=1) == "Resume 3 files at 0 %? [y/N, s selects] "
+    )
     assert question(offer, "./x", shortened=False) == "Receive 3 files, 12.4 MB into ./x? [y/N, s selects] "
     assert question(offer, ".", shortened=True) == (
         "Receive 3 files, 12.4 MB into the current folder? [y/N, l lists all, s selects] "

@@ -10,7 +10,7 @@ from tallow_protocol.core.entries import Entry, EntryKind
 from tallow_protocol.core.receiving import Existing
 from tallow_protocol.core.selection import accepted_ranges, expanded
 from tallow_protocol.disk.calls import SYSTEM
-from tallow_protocol.disk.output import OutputFolder
+from tallow_protocol.disk.output import SYNC_EACH, OutputFolder
 from tallow_protocol.errors import ConflictError, NoSpaceError
 from tallow_protocol.events import OnConflict
 
@@ -268,3 +268,34 @@ def test_too_many_ranges_are_joined_over_the_fewest_bytes():
     entries = tuple(file(str(number), size) for number, size in enumerate([9, 50, 9, 1, 9, 70, 9]))
     assert accepted_ranges(entries, {1, 3, 5}, most=3) == ((0, 1), (2, 3), (6, 1))
     assert accepted_ranges(entries, {1, 3, 5}, most=1) == ((0, 7),)
+
+
+@pytest.mark.parametrize("count", [SYNC_EACH, SYNC_EACH + 1])
+def test_only_a_few_entries_are_synced_one_by_one(tmp_path, count):
+    class Syncs(type(SYSTEM)):
+        whole = 0
+
+        def sync_file_system(self, handle):
+            self.whole += 1
+            super().sync_file_system(handle)
+
+    calls = Syncs()
+    entries = tuple(file(f"file-{number}") for number in range(count))
+    written(begun(tmp_path / "new", OnConflict.ASK, entries, calls=calls), entries)
+    assert calls.whole == (count > SYNC_EACH)
+    assert len(list((tmp_path / "new").iterdir())) == count
+
+
+def test_what_was_left_as_it_stood_is_not_synced(out):
+    entries = (folder("d"), file("d/a"), file("d/b"))
+    synced = []
+
+    class Syncs(type(SYSTEM)):
+        def open(self, name, flags, mode=0o777, *, dir_fd=None):
+            synced.append(name)
+            return super().open(name, flags, mode, dir_fd=dir_fd)
+
+    sink = begun(out, OnConflict.SKIP, entries, calls=Syncs())
+    written(sink, entries)
+    assert "a" not in synced
+    assert "b" in synced

@@ -3,12 +3,14 @@
 import errno
 import os
 import stat
+import sys
 from pathlib import Path
 
 import pytest
 from tallow_protocol.core.messages import Entry, EntryKind
 from tallow_protocol.disk import root as root_module
 from tallow_protocol.disk import system
+from tallow_protocol.disk.calls import SYSTEM
 from tallow_protocol.disk.root import OutputRoot
 from tallow_protocol.errors import ConflictError, IntegrityError, MisuseError, NoSpaceError, NotWritableError
 
@@ -422,6 +424,53 @@ def test_sync_waits_for_the_device(root, monkeypatch):
     monkeypatch.setattr(system, "_libc", lambda: None)
     monkeypatch.setattr(os, "sync", lambda: None)
     root.sync()
+
+
+class Syncs(type(SYSTEM)):
+    """The operating system, and what was synced: names of files and folders, or "all"."""
+
+    def __init__(self):
+        self.synced = []
+
+    def sync_file(self, handle):
+        super().sync_file(handle)
+        self.synced.append(Path(f"/proc/self/fd/{handle}").readlink().name)
+
+    def sync_file_system(self, handle):
+        super().sync_file_system(handle)
+        self.synced.append("all")
+
+
+@pytest.fixture
+def syncs(tmp_path):
+    with OutputRoot.open(tmp_path / "out", calls=Syncs()) as root:
+        root.make_folder(("d",))
+        root.write_small(("d", "deep", "f"), b"x", 0o644, 0)
+        root.write_small(("g",), b"x", 0o644, 0)
+        root.make_link(("d", "l"), "deep")
+        yield root
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="names open files by /proc")
+def test_little_is_synced_by_itself_files_before_the_names_in_their_folders(syncs):
+    syncs.sync([("d",), ("d", "deep", "f"), ("d", "l"), ("g",)])
+    assert syncs.calls.synced == ["f", "g", "deep", "d", "out"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="names open files by /proc")
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.chmod(0)])
+def test_what_cannot_be_synced_by_itself_is_synced_with_all(syncs, harm, monkeypatch):
+    harm(syncs.directory / "g")
+    opened = os.open
+
+    def refused(path, flags, mode=0o777, *, dir_fd=None):  # root may read what nobody may
+        if path == "g" and not (syncs.directory / "g").stat().st_mode & 0o400:
+            raise PermissionError
+        return opened(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", refused)
+    syncs.sync([("d", "deep", "f"), ("g",)])
+    assert syncs.calls.synced == ["f", "all"]
 
 
 def test_a_small_file_that_stayed_in_staging_is_in_the_way_of_no_other(root):

@@ -37,9 +37,13 @@ if TYPE_CHECKING:
     from tallow_protocol.core.receiving import Existing
     from tallow_protocol.disk.calls import FileStatus, SystemCalls
 
-__all__ = ["OfferSink", "OutputFolder"]
+__all__ = ["SYNC_EACH", "OfferSink", "OutputFolder"]
 
 _SHOWN_NAMES = 3
+
+SYNC_EACH = 4
+"""So few entries are synced one by one: syncing the file system waits for whatever other programs wrote to it. Each file
+is a commit of its journal, so that more are better synced together."""
 
 _KINDS = {EntryKind.FILE: Kind.FILE, EntryKind.FOLDER: Kind.FOLDER, EntryKind.LINK: Kind.LINK}
 
@@ -386,8 +390,15 @@ class OfferSink:
             for path, mode, mtime_ns in folders
             if path not in self._left_paths
         )
-        self._root.sync()
+        self._root.sync(self._few_places())
         self._unfinished.end()
+
+    def _few_places(self) -> list[tuple[str, ...]] | None:
+        """Return all that this transfer wrote, if that is little."""
+        entries = self._checked.entries
+        if len(entries) > SYNC_EACH:
+            return None
+        return [self._place(entry.path) for entry in entries if entry.path not in self._left_paths]
 
     def discard(self) -> None:
         """Remove what is staged and not committed; partial files stay."""

@@ -284,12 +284,44 @@ class OutputRoot:
         """Remove what killed transfers of this user left of their staging. Never raises."""
         clean_staging(self.calls, self._descriptor)
 
-    def sync(self) -> None:
-        """Wait until all that was written is on the device: one call for a whole transfer. May take long."""
+    def sync(self, places: Iterable[tuple[str, ...]] | None = None) -> None:
+        """Wait until all that was written is on the device: one call for a whole transfer. May take long.
+
+        `places`, where they are few, are all that was: then nothing that other programs wrote is waited for.
+        """
         try:
-            self.calls.sync_file_system(self._descriptor)
+            if places is None or not self._sync_each(places):
+                self.calls.sync_file_system(self._descriptor)
         except OSError as error:
             raise translated(error, ()) from error
+
+    def _sync_each(self, places: Iterable[tuple[str, ...]]) -> bool:
+        """Sync files, folders and the names in them; return False where a file cannot be opened for it. OSError."""
+        folders: set[tuple[str, ...]] = {()}
+        for components in places:
+            folders.update(components[:depth] for depth in range(1, len(components)))
+            folder = self._folder(components[:-1])
+            try:
+                there = conflicts.standing(self.calls.stat(components[-1], dir_fd=folder).st_mode)
+                if there is conflicts.Standing.FILE:
+                    self._sync_file(components[-1], folder)
+            except (
+                FileNotFoundError,
+                PermissionError,
+            ):  # taken away, or its mode lets not even its owner read it
+                return False
+            if there is conflicts.Standing.FOLDER:
+                folders.add(components)
+        for components in sorted(folders, key=len, reverse=True):
+            self.calls.sync_file(self._folder(components))
+        return True
+
+    def _sync_file(self, name: str, folder: int) -> None:
+        handle = self.calls.open(name, _OLD_FILE, dir_fd=folder)
+        try:
+            self.calls.sync_file(handle)
+        finally:
+            self.calls.close(handle)
 
     def discard(self) -> None:
         """End a transfer that failed: what is staged goes, what has its final name stays. Never raises."""
