@@ -4,7 +4,7 @@ import pytest
 from tallow_protocol.disk import ignore
 from tallow_protocol.disk.ignore import ScanOptions
 from tallow_protocol.disk.scan import check, scan
-from tallow_protocol.errors import MisuseError, UnreadableError
+from tallow_protocol.errors import BadPatternError, UnreadableError
 
 
 @pytest.fixture
@@ -87,13 +87,13 @@ def test_what_is_excluded_may_be_unreadable_and_is_not_looked_at(tree):
 
 
 def test_what_is_no_pattern_is_said_before_anything_starts(tree):
-    with pytest.raises(MisuseError, match="exclude pattern"):
+    with pytest.raises(BadPatternError, match="'!' is no pattern"):
         check([tree], ScanOptions(exclude=("!",)))
 
 
-def test_a_bad_pattern_of_a_file_names_its_folder(tree):
-    (tree / ".tallowignore").write_text("!\n")
-    with pytest.raises(UnreadableError, match="an ignore file in"):
+def test_a_bad_pattern_of_a_file_names_its_line(tree):
+    (tree / "src" / ".tallowignore").write_text("*.o\n!\n")
+    with pytest.raises(UnreadableError, match=r"line 2 of .*src/\.tallowignore' is no pattern"):
         scan([tree])
 
 
@@ -112,3 +112,12 @@ def test_a_folder_or_a_huge_file_of_that_name(tree, monkeypatch):
         scan([tree])
     (tree / "src" / ".tallowignore").write_text("*.o\n")
     assert "src/b.o" not in offered(tree)
+
+
+def test_too_many_patterns_are_refused_and_as_many_as_may_be_are_not(tree, monkeypatch):
+    monkeypatch.setattr(ignore, "IGNORE_PATTERNS", 2)
+    (tree / ".tallowignore").write_text("*.o\n# a comment\n*.c\n")
+    assert "a.c" not in offered(tree)
+    (tree / ".tallowignore").write_text("*.o\n*.c\nx\n")
+    with pytest.raises(UnreadableError, match="more than 2 patterns"):
+        scan([tree])

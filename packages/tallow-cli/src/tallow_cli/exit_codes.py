@@ -53,6 +53,7 @@ _CODES: dict[ExitCode, tuple[str, ...]] = {
         "bad_code",
         "bad_address",
         "bad_config",
+        "bad_pattern",
     ),
     ExitCode.NO_SUCH_CODE: (
         "no_such_code",

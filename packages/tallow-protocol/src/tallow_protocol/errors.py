@@ -2,7 +2,8 @@
 
     ProtocolError
     |-- MisuseError                  misuse              the caller broke this API's rules
-    |   `-- InvalidTransitionError   misuse              a transfer was told to make a move that does not exist
+    |   |-- InvalidTransitionError   misuse              a transfer was told to make a move that does not exist
+    |   `-- BadPatternError          bad_pattern         what is to be left out is no pattern
     |-- CodeError                    bad_code            the text is no code
     |   |-- CodeFormatError
     |   `-- UnknownWordError
@@ -51,6 +52,7 @@ __all__ = [
     "AttachError",
     "AuthError",
     "BadNameError",
+    "BadPatternError",
     "BudgetExhaustedError",
     "CancelledByUserError",
     "CodeBurnedError",
@@ -138,6 +140,14 @@ class InvalidTransitionError(MisuseError):
     """A transfer was told to go to a state that its present state does not lead to."""
 
     default_sentence = "a transfer cannot make this move"
+
+
+class BadPatternError(MisuseError):
+    """What is to be left out of a scan is not written as a line of a `.gitignore` is."""
+
+    code = "bad_pattern"
+    default_sentence = "this is not a pattern"
+    default_hints = ("write it as a line of a .gitignore is written, such as *.o or /build/",)
 
 
 class CodeError(ProtocolError):
