@@ -90,34 +90,32 @@ def receive(
 
     from tallow_cli import transfer
     from tallow_cli.code_entry import read_code
-    from tallow_cli.commands.screens import open_output
+    from tallow_cli.commands.beginning import begin
     from tallow_cli.errors import UsageError
-    from tallow_cli.wiring import Limits, check_limits, check_peer, settings, wired
+    from tallow_cli.wiring import check_peer, wired
 
-    chosen = settings(
-        os.environ,
-        relays=relay,
-        transport=None if transport is None else transport.value,
-        verify=verify,
-        anonymous=anonymous,
-        out=out,
-        rejoin=rejoin,
-        force=force,
-        limits=Limits(relay_only=relay_only, direct_only=direct_only, encrypt_twice=encrypt_twice),
-    )
     if stdout and (out is not None or json or dry_run):
         other = "--out" if out is not None else "--json" if json else "--dry-run"
         raise UsageError(f"--stdout excludes {other}")
-    screens = open_output(
-        context.obj,
+    chosen, screens = begin(
+        context,
         sending=False,
+        relay=relay,
+        transport=transport,
+        relay_only=relay_only,
+        direct_only=direct_only,
+        encrypt_twice=encrypt_twice,
+        verify=verify,
+        anonymous=anonymous,
+        rejoin=rejoin,
         json=json,
         quiet=quiet,
-        verify=chosen.verify,
+        peer=peer,
         yes=yes or dry_run,
         stdout_is_data=stdout,
+        out=out,
+        force=force,
     )
-    check_limits(chosen, peer=peer)
     checked_peer = check_peer(peer)
     parsed = read_code(code, os.environ)
     with wired(chosen, direct=peer is not None) as wiring:

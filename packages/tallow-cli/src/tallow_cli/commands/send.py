@@ -100,27 +100,30 @@ def send(
 
     from tallow_cli import transfer
     from tallow_cli.code_entry import CODE_VARIABLE
-    from tallow_cli.commands.screens import open_output
+    from tallow_cli.commands.beginning import begin
     from tallow_cli.sources import what_to_send
-    from tallow_cli.wiring import Limits, check_limits, settings, wired
+    from tallow_cli.wiring import wired
 
-    chosen = settings(
-        os.environ,
-        relays=relay,
-        transport=None if transport is None else transport.value,
+    chosen, screens = begin(
+        context,
+        sending=True,
+        relay=relay,
+        transport=transport,
+        relay_only=relay_only,
+        direct_only=direct_only,
+        encrypt_twice=encrypt_twice,
         verify=verify,
         anonymous=anonymous,
-        words=words,
         rejoin=rejoin,
+        json=json,
+        quiet=quiet,
+        words=words,
         limit=limit,
         expire=expire,
         exclude=tuple(exclude or ()),
         gitignore=gitignore,
-        limits=Limits(relay_only=relay_only, direct_only=direct_only, encrypt_twice=encrypt_twice),
         no_compress=no_compress,
     )
-    screens = open_output(context.obj, sending=True, json=json, quiet=quiet, verify=chosen.verify)
-    check_limits(chosen)
     source = what_to_send(paths or [], text, name)
     if dry_run:
         from tallow_cli.dry_run import list_offer
