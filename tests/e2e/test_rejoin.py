@@ -149,6 +149,83 @@ def test_a_relay_that_is_gone_for_good_is_followed_by_the_next(stage, source, tm
     finish(sender, receiver, tmp_path)
 
 
+@pytest.mark.parametrize("way", ["direct", "relay"])
+@pytest.mark.parametrize("who", ["sender", "receiver"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_who_ends_on_purpose_says_so_and_the_other_ends_at_once(
+    stage, between, source, tmp_path, who, way, number
+):
+    if way == "relay":
+        sender, receiver = through_a_slow_relay(stage, source, tmp_path)
+    else:
+        sender, receiver, _ = slowly(stage, between, source, tmp_path)
+    moving(receiver, 1)
+    ends, hears = (sender, receiver) if who == "sender" else (receiver, sender)
+    ends.child.send_signal(number)
+    told_at = time.monotonic()
+    assert hears.end() == 10
+    assert time.monotonic() - told_at < 8
+    assert hears.error["error"] == "cancelled"
+    assert ends.end() == 130
+    assert count(hears, "rejoining") == 0
+
+
+@pytest.mark.parametrize("who", ["sender", "receiver"])
+def test_while_the_other_side_is_gone_ctrl_c_ends_the_wait_at_once(stage, between, source, tmp_path, who):
+    sender, receiver, _ = slowly(stage, between, source, tmp_path)
+    moving(receiver, 1)
+    killed, left = (sender, receiver) if who == "sender" else (receiver, sender)
+    killed.child.send_signal(signal.SIGKILL)
+    lost = left.wait_for("rejoining", seconds=30)
+    assert lost["left_s"] == pytest.approx(600, abs=1)
+    left.interrupt()
+    asked_at = time.monotonic()
+    assert left.end() == 130
+    assert time.monotonic() - asked_at < 5
+
+
+# A laptop that sleeps: nothing of it runs, nobody tells the other side. The gate has the shorter form.
+@pytest.mark.parametrize("seconds", [16, pytest.param(65, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("who", ["sender", "receiver"])
+def test_a_side_that_sleeps_for_a_while_goes_on_when_it_wakes(stage, between, source, tmp_path, who, seconds):
+    sender, receiver, middle = slowly(stage, between, source, tmp_path)
+    moving(receiver, 1)
+    sleeper, other = (sender, receiver) if who == "sender" else (receiver, sender)
+    sleeper.child.send_signal(signal.SIGSTOP)
+    try:
+        lost = other.wait_for("rejoining", seconds=30)
+        assert lost["reason"] == "network"
+        time.sleep(seconds - 14)  # the length of the sleep
+    finally:
+        sleeper.child.send_signal(signal.SIGCONT)
+    middle.rate_bytes_s = 4 * RATE
+    finish(sender, receiver, tmp_path)
+    assert count(other, "rejoined") >= 1
+
+
+def slowly(stage, between, source, tmp_path):
+    """A direct transfer over a proxy that lets 2 MiB a second through."""
+    sender = stage.send(source / "big", transport="tcp")
+    code = sender.wait_for("code")
+    host, _, port = local(code).rpartition(":")
+    middle = between((host, int(port)), rate_bytes_s=2 * MIB)
+    receiver = stage.receive(code["code"], tmp_path / "out", peer=f"127.0.0.1:{middle.port}", transport="tcp")
+    return sender, receiver, middle
+
+
+def through_a_slow_relay(stage, source, tmp_path):
+    settings = tmp_path / "relay.toml"
+    settings.write_text(f"room_bytes_per_s = {4 * MIB}\n")
+    serve = (RELAY, "serve", "--listen", "127.0.0.1:0", "--json", "--config", settings)
+    relay = stage.start([*serve, "--state", tmp_path / "relay"])
+    line = relay.wait_for("listening")
+    relay.address = f"{line['listen']}#{line['fingerprint']}"
+    sender = stage.send(source / "big", "--relay-only", relay=relay, transport="tcp")
+    code = sender.wait_for("code")
+    receiver = stage.receive(code["code"], tmp_path / "out", "--relay-only", relay=relay, transport="tcp")
+    return sender, receiver
+
+
 def test_a_peer_that_is_killed_is_waited_for_as_long_as_was_said(stage, between, source, tmp_path):
     sender = stage.send(source / "big", "--rejoin", "3s", transport="tcp")
     code = sender.wait_for("code")

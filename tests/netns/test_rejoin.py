@@ -342,6 +342,34 @@ async def test_a_receiver_whose_address_changes_dials_again_from_the_new_one(tmp
         assert sent_mib(pair.a, device) < 64 * 1.06 + UNDER_WAY_MIB
 
 
+@pytest.mark.parametrize("found_by", ["code", "peer"])
+async def test_a_sender_whose_address_changes_is_found_again_by_the_name_of_its_code(tmp_path, found_by):
+    async with wired(tmp_path) as (pair, (device, _)):
+        peer = "10.88.0.1" if found_by == "peer" else None
+        await pair.begin(64, "--transport", "tcp", peer=peer)
+        await pair.arrived(8)
+        move(pair.a, device, "10.88.0.1/24", "10.88.0.7/24")
+        moved_at = time.monotonic()
+        assert (await pair.sender.wait_for("rejoining"))["at"] - moved_at < 3.0
+        back = await pair.both_say("rejoined")
+        assert max(event["at"] for event in back) - moved_at < NOTICED_S + 6
+        await pair.ended_well()
+        assert sent_mib(pair.a, device) < 64 * 1.06 + UNDER_WAY_MIB
+
+
+async def test_a_sender_that_is_without_any_address_for_a_while_is_found_again(tmp_path):
+    async with wired(tmp_path) as (pair, (device, _)):
+        await pair.begin(64, "--transport", "tcp")
+        await pair.arrived(8)
+        pair.a.ip("addr", "del", "10.88.0.1/24", "dev", device)
+        await pair.both_say("rejoining")
+        pair.a.ip("addr", "add", "10.88.0.7/24", "dev", device)
+        on_at = time.monotonic()
+        back = await pair.both_say("rejoined")
+        assert max(event["at"] for event in back) - on_at < 12.0
+        await pair.ended_well()
+
+
 @pytest.mark.parametrize("who", ["sender", "receiver"])
 async def test_through_a_relay_either_side_may_come_back_from_another_address(tmp_path, who):
     async with relayed(tmp_path) as made:

@@ -14,7 +14,7 @@ from tallow_crypto import Secret, Suite, aead
 from tallow_net import Side
 from tallow_protocol.core.rejoining import DONE_RETURN_S, UNHEARD_RETURN_S
 from tallow_protocol.core.state import TransferState
-from tallow_protocol.errors import CancelledByUserError, PeerLeftError
+from tallow_protocol.errors import CancelledByUserError, PeerLeftError, ViolationError
 from tallow_protocol.events import Rejoined, TransferDone
 from tallow_protocol.limits import DONE_WAIT_S, FLOW_PING_S, FLOW_SILENCE_S, SILENCE_S
 from tallow_protocol.testing import Pair
@@ -242,6 +242,25 @@ def test_a_receiver_that_nobody_comes_back_to_has_its_files_all_the_same() -> No
     session.tick(pair.now + DONE_RETURN_S)
     assert session.finished
     assert session.error is None
+
+
+@pytest.mark.parametrize("victim", list(Side))
+def test_a_record_spoiled_before_the_session_began_ends_both_sides(victim: Side) -> None:
+    """The side that cannot begin does not come back, so the other, which may have begun, must not wait for it."""
+    other = Side.A if victim is Side.B else Side.B
+    # Both sides' first records are written, and the one that is not to be spoiled arrives.
+    pair = Pair(contents(), rejoin_s=LIMIT_S, choose=lambda n: min(int(victim is Side.B), n - 1))
+    connection = pair.connections[0]
+    pair.step()
+    assert not pair.sessions[victim].begun
+    frame = bytearray(connection.flying[other].popleft())
+    frame[-1] ^= 1
+    pair.deliver(connection, other, bytes(frame))
+    pair.run()
+    for side in Side:
+        assert pair.sessions[side].finished
+        assert isinstance(pair.sessions[side].error, ViolationError), side
+    assert pair.now < 1000.0 + 10.0
 
 
 def silent_from_now(pair: Pair) -> None:

@@ -160,15 +160,17 @@ class Receiver(Transfer):
         options = self._options
         if not isinstance(self._code, Code):
             raise MisuseError("enter the transfer with `async with` first")
+        if options.lan and not options.relays:
+            from tallow_protocol.code import lan_name_of
+
+            self._lan_name = lan_name_of(self._code.nameplate)
         if self._address is not None:
             host, port = self._address
             await self._take(DirectReceiverRoute(host, port, options.transport, self._code, self._budget))
             return
         if not options.relays:
             from tallow_protocol.aio.lan import LanReceiverRoute
-            from tallow_protocol.code import lan_name_of
 
-            self._lan_name = lan_name_of(self._code.nameplate)
             await self._take(LanReceiverRoute(self._code, options.transport, self._budget, self._emit))
             return
         events = relay_events(self._emit, lambda: None)

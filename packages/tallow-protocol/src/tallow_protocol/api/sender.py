@@ -133,8 +133,8 @@ class Sender(Transfer):
     def _emit(self, event: Event) -> None:
         if isinstance(event, PeerIdentified | Rejoined) and self._announcer is not None:
             self._announcer.stop()
-        elif isinstance(event, Rejoining) and self._announcer is not None and self._announcer.stopped:
-            # Our address may be another now: the receiver looks for us under the name that it found us by.
+        elif isinstance(event, Rejoining) and self._announcer is not None:
+            # Our address may be another now, and with each of these: the receiver looks for us under the code's name.
             self._announcer = self._announcer.again()
         super()._emit(event)
 

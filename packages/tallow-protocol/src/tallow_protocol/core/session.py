@@ -275,6 +275,10 @@ class Session:
         """Take note that a connection ended; what it had not delivered goes again elsewhere."""
         if link.lost:
             return
+        if isinstance(cause, ViolationError) and not self.begun and not link.number:
+            # This side would not come back. The other may have begun: it is told, and does not wait.
+            self.fail(cause, now)
+            return
         self._last_loss = cause or self._last_loss
         link.cause = cause
         link.lost = True
