@@ -4,6 +4,8 @@ import json
 import os
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tallow_crypto import Fingerprint, chunk_digest
 from tallow_protocol.core.entries import Entry, EntryKind
 from tallow_protocol.core.unfinished import RecordWriter, decode_record, record_name
@@ -411,6 +413,30 @@ def test_a_record_keeps_only_what_is_asked_for():
     assert record.wrote == {"d/a"}
     assert record.good_bytes == len(data)
     assert list(writer.offer(TREE, record.offers)) == []
+
+
+@given(
+    data=st.binary(max_size=300),
+    at=st.integers(0, 400),
+    said=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=4) | st.sampled_from(["a", "wrote"]),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from(["tops", "made", "wrote", "offer", "ended"]), inner, max_size=2)
+        ),
+        max_leaves=8,
+    ),
+)
+def test_no_bytes_are_more_than_the_lines_that_check(data, at, said):
+    writer = RecordWriter(SENDER)
+    good = writer.first() + writer.tops({"a": "b"}) + writer.made("b", 1, 2)
+    whole = decode_record([good, writer._line(said), data], SENDER, {"a": 1})
+    assert whole.good_bytes >= len(good)
+    torn = bytearray(good)
+    torn[at % len(good) : at % len(good) + len(data)] = data
+    record = decode_record([bytes(torn)], SENDER, {"a": 1})
+    assert good.startswith(bytes(torn[: record.good_bytes]))
+    assert set(record.tops.items()) <= {("a", "b")}
 
 
 @pytest.mark.parametrize(
