@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tallow_crypto import Fingerprint, chunk_digest
 from tallow_protocol.core.entries import Entry, EntryKind
 from tallow_protocol.core.unfinished import RecordWriter, decode_record, record_name
+from tallow_protocol.disk import unfinished
 from tallow_protocol.disk.calls import SYSTEM
 from tallow_protocol.disk.leftovers import clean_partials, is_unfinished
 from tallow_protocol.disk.output import OutputFolder
@@ -382,6 +383,27 @@ def test_a_record_that_cannot_be_written_fails_no_transfer(out):
     run(sink)
     finish(sink)
     assert_whole(out)
+
+
+@pytest.mark.parametrize(("size", "synced"), [(3, 0), (unfinished.SETTLED_BYTES, 1)])
+def test_the_record_of_much_is_on_the_device_before_the_first_name(out, monkeypatch, size, synced):
+    entries = (folder("d"), file("d/a"), file("d/big", size))
+    seen = []
+    sink = begun(out, entries)
+    sink.make_folder("d")
+    (record,) = (out / ".tallow-partial").iterdir()
+    sync = os.fdatasync
+
+    def watch(handle):
+        if os.fstat(handle).st_ino == record.stat().st_ino:
+            seen.append([path.name for path in (out / "d").iterdir()])
+        sync(handle)
+
+    monkeypatch.setattr(os, "fdatasync", watch)
+    sink.write_small("d/a", memoryview(b"new"), 0o640, TIME_NS)
+    sink.write_small("d/big", memoryview(b"new"), 0o640, TIME_NS)
+    sink.close()
+    assert seen == [[]] * synced
 
 
 CLOSED = """

@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Own", "Unfinished"]
 
+SETTLED_ENTRIES = 256
+SETTLED_BYTES = 16 * 1024 * 1024
+"""Of an offer of more entries, or more bytes, the record is on the device before the first name is given."""
+
 _READ_BYTES = 256 * 1024
 
 
@@ -114,7 +118,9 @@ class Unfinished:
             self._tops.update(tops)
             new = {offered: here for offered, here in tops.items() if self._told.get(offered) != here}
             self._append(self._writer.tops(new))
-        self._unsynced = len(entries) > 1
+        self._unsynced = len(entries) > 1 and (
+            len(entries) > SETTLED_ENTRIES or sum(entry.size or 0 for entry in entries) > SETTLED_BYTES
+        )
 
     def made(self, placed: str, device: int, inode: int) -> None:
         """Note a folder of the top level that was made."""
@@ -123,7 +129,8 @@ class Unfinished:
     def settle(self) -> None:
         """Have the record on the device before the first file has its name, so that a power cut is survived as well.
 
-        Not for a single file: that is on the device itself before it has its name.
+        Not for a single file, which is on the device itself before it has its name, and not for what is over in a moment:
+        a sync waits for what other programs wrote as well.
         """
         if self._unsynced and self._handle >= 0:
             self._unsynced = False
