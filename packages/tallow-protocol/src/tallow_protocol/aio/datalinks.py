@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 
 __all__ = ["DataLink", "data_link"]
 
-TOLD_BYTES = 4 * 1024 * 1024
+TOLD_BYTES = 8 * 1024 * 1024
 """A busy receiver tells the loop after so many bytes: each turn of the loop costs what a few chunks cost."""
 
 TOLD_S = 0.010
-"""A busy receiver tells the loop so often at least: below 400 MB/s it is this that decides."""
+"""A busy receiver tells the loop so often at least: below 800 MB/s it is this that decides."""
 
 QUIET_S = 0.001
 """A receiver that finds nothing more tells what it has after this long: mostly the next bytes are quicker."""

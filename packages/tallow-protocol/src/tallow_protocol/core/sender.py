@@ -248,10 +248,12 @@ class SenderRole:
     def _tune(self, session: Session, now: float) -> None:
         """Tell what was chosen for the path in use, and choose how many connections it is worth."""
         carriers = session.carriers
-        tuning = self._pipeline.tuning(now)
-        if not carriers or tuning is None:
+        if not carriers:
             return
         link = carriers[0]
+        tuning = self._pipeline.tuning(now, near=_is_near(link))
+        if tuning is None:
+            return
         if link.rank != self._spread_rank:
             self._spread_rank = link.rank
             self._spread = SpreadChoice()
@@ -322,8 +324,7 @@ class SenderRole:
         """Return what to read next for this link."""
         if self._accepted_at is None:
             return None
-        near = link.round_trip_s is not None and link.round_trip_s <= NEAR_S
-        return self._pipeline.plan(link.ident, now, near=near)
+        return self._pipeline.plan(link.ident, now, near=_is_near(link))
 
     def fill(self, plan: Plan, buffer: memoryview) -> Filled:
         """Read, hash and compress; runs in the worker."""
@@ -355,3 +356,7 @@ class SenderRole:
         if self._pipeline.learned:
             self._pipeline.learn()
         self._pipeline.close()
+
+
+def _is_near(link: Link) -> bool:
+    return link.round_trip_s is not None and link.round_trip_s <= NEAR_S

@@ -374,7 +374,7 @@ class SendPipeline:
         size = self._entries[file].size
         if size is None:
             return _Progress.of_stream(self._buffers[file])
-        rate = self._link_rate(now) or (NEAR_BYTES_PER_S if near else None)
+        rate = self._expected_rate(now, near=near)
         if self._record_bytes is not None:  # a chunk has a quarter of a second's bytes at most
             rate = min(rate or math.inf, 4.0 * self._record_bytes)
         return _Progress.of(file, size, self._chunks.chunk_size(size, rate))
@@ -575,19 +575,22 @@ class SendPipeline:
         oldest = lane.oldest() if lane is not None else None
         return oldest.mark.sent_at if oldest is not None else None
 
-    def tuning(self, now: float) -> Tuning | None:
-        """Return what the window chose, None before anything was acknowledged."""
+    def tuning(self, now: float, *, near: bool = False) -> Tuning | None:
+        """Return what the window chose, None before anything was acknowledged; `near` as for `plan`."""
         rate, round_trip_s = self.window.rate_bytes_per_s, self.window.round_trip_s
         if rate is None or round_trip_s is None:
             return None
         window_bytes = self._steady_window.look(self.window.bytes, now) or self.window.bytes
-        chunk_bytes = self._chunks.chunk_size(FILE_SIZE_MAX, self._link_rate(now))
+        chunk_bytes = self._chunks.chunk_size(FILE_SIZE_MAX, self._expected_rate(now, near=near))
         return Tuning(int(window_bytes), chunk_bytes, int(rate), round_trip_s)
 
     def _link_rate(self, now: float) -> float | None:
         """Return the rate of one link by which files are cut, without the noise of single acknowledgements."""
         rate = self.window.link_rate_bytes_per_s
         return None if rate is None else self._steady_rate.look(rate, now)
+
+    def _expected_rate(self, now: float, *, near: bool) -> float | None:
+        return self._link_rate(now) or (NEAR_BYTES_PER_S if near else None)
 
     # -- work ----------------------------------------------------------------------------------------------
 

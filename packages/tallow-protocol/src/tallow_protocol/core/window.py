@@ -1,6 +1,6 @@
 """How many bytes may be on their way, over all links and on each: bandwidth times delay, as acknowledged.
 
-Acknowledgements come in batches (about every 2 MiB, or at once when the receiver has nothing more to read), and the
+Acknowledgements come in batches (every 8 MiB or 10 ms, or when the receiver has nothing more to read), and the
 time of a record includes our own queue before the socket and in it. Both are borne, not modelled: the shortest round
 trip of a link is that of a record which found it empty and was acknowledged alone, and the slack holds a batch.
 """
@@ -24,7 +24,7 @@ FLOOR_BYTES = 1 * MIB
 SLACK_S = 0.25
 SLACK_BYTES = 8 * MIB
 """At least this above bandwidth times delay: a quarter of a second's worth, for the receiver's disk, but no more than
-two batches of acknowledgements; without it a short fast path would wait for each of them."""
+a batch of acknowledgements; without it a short fast path would wait for each of them."""
 
 STEADY_S = 1.0
 CHANGE = 1.5
@@ -36,7 +36,7 @@ GROWING_ROUND_TRIPS = 10
 of twice the rate that it allowed would be the brake (at 200 ms it was 1.6 MB where 5 MB were wanted)."""
 
 RATE_SAMPLES = 16
-"""Batches: 32 MiB at least, which outlasts the stall of a disk."""
+"""Batches: 128 MiB on a fast path, which outlasts the stall of a disk."""
 
 
 @dataclass(frozen=True, slots=True)
