@@ -286,6 +286,24 @@ def test_only_a_few_entries_are_synced_one_by_one(tmp_path, count):
     assert len(list((tmp_path / "new").iterdir())) == count
 
 
+def test_a_file_that_came_in_chunks_is_synced_with_its_former_name(tmp_path):
+    class Syncs(type(SYSTEM)):
+        whole = 0
+
+        def sync_file_system(self, handle):
+            self.whole += 1
+            super().sync_file_system(handle)
+
+    calls = Syncs()
+    sink = begun(tmp_path / "new", OnConflict.ASK, (file("big", 3),), calls=calls)
+    place = sink.begin_file("big", 3, PACK_CHUNK_BYTES)
+    place.write_at(0, memoryview(b"new"))
+    place.commit(0o644, NEW_NS)
+    sink.finish_folders([])
+    sink.close()
+    assert calls.whole == 1
+
+
 def test_what_was_left_as_it_stood_is_not_synced(out):
     entries = (folder("d"), file("d/a"), file("d/b"))
     synced = []

@@ -176,6 +176,7 @@ class OfferSink:
         self._left_paths: frozenset[str] = frozenset()
         self._replaced: frozenset[int] = frozenset()
         self._standing: dict[str, StandingFile] = {}
+        self._chunked = False
 
     @property
     def left_out(self) -> frozenset[int]:
@@ -368,6 +369,7 @@ class OfferSink:
             return self._standing.pop(path)
         self._begin()
         self._unfinished.settle()
+        self._chunked = True
         return self._partials.begin(
             path, size_bytes, chunk_size, self._place(path), resumes=resume is not None
         )
@@ -394,9 +396,13 @@ class OfferSink:
         self._unfinished.end()
 
     def _few_places(self) -> list[tuple[str, ...]] | None:
-        """Return all that this transfer wrote, if that is little."""
+        """Return all that this transfer wrote, if that is little and came whole.
+
+        What came in chunks had another name before its own, and may be written to under that one where its end is lost:
+        with the whole file system both are synced.
+        """
         entries = self._checked.entries
-        if len(entries) > SYNC_EACH:
+        if self._chunked or len(entries) > SYNC_EACH:
             return None
         return [self._place(entry.path) for entry in entries if entry.path not in self._left_paths]
 
