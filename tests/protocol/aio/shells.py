@@ -47,7 +47,9 @@ def socket_pair() -> tuple[socket.socket, socket.socket]:
 class Shells:
     """Sessions of both sides that have agreed on keys, run until the end by `run`."""
 
-    def __init__(self, source: Path, into: Path, *, window_bytes: int = 4 * 1024 * 1024) -> None:
+    def __init__(
+        self, source: Path, into: Path, *, window_bytes: int = 4 * 1024 * 1024, rejoin_s: float = 0.0
+    ) -> None:
         self.events: dict[Side, list[Event]] = {Side.A: [], Side.B: []}
         self.on_progress: Callable[[TransferProgress], None] | None = None
         established, received = handshake(random.Random(1))
@@ -66,6 +68,7 @@ class Shells:
                 verify=False,
                 now=now,
                 sas_nonce=established.r_a,
+                rejoin_s=rejoin_s,
             ),
             Side.B: Session(
                 side=Side.B,
@@ -75,6 +78,7 @@ class Shells:
                 verify=False,
                 now=now,
                 sas_commitment=received.sas_commit,
+                rejoin_s=rejoin_s,
             ),
         }
         self.shells = {
