@@ -36,6 +36,7 @@ class Node:
         "kind",
         "mode",
         "mtime_ns",
+        "names",
         "number",
         "target",
         "unsynced",
@@ -47,6 +48,7 @@ class Node:
         self.kind = kind
         self.mode = mode
         self.mtime_ns = NEW_NS
+        self.names = 0
         self.data = bytearray()
         self.durable = b""
         self.unsynced: list[tuple[int, bytes]] = []
@@ -124,6 +126,10 @@ class SimDisk:
         self._unsynced_names.clear()
         for node in self._every_node():
             node.entries = dict(self._durable_names.get(node, {}))
+            node.names = 0
+        for node in self._every_node():
+            for _, inner in node.entries.values():
+                inner.names += 1
         for node in self._every_node():
             if node.unsynced:
                 self._tear(node)
@@ -186,6 +192,11 @@ class SimDisk:
         for folder, name, node in steps:
             value = None if node is None else (name, node)
             kept.append((folder, self._key(name), value))
+            standing = folder.entries.get(self._key(name))
+            if standing is not None:
+                standing[1].names -= 1
+            if node is not None:
+                node.names += 1
             if value is None:
                 del folder.entries[self._key(name)]
             else:
@@ -501,7 +512,7 @@ def _status(node: Node) -> SimpleNamespace:
         st_size=len(node.data),
         st_mtime_ns=node.mtime_ns,
         st_ctime_ns=node.version,
-        st_nlink=1,
+        st_nlink=node.names,
     )
 
 

@@ -175,6 +175,7 @@ class Offer:
         }
         self.total_bytes = sum(self.files.values())
         self.contents = Contents([(entry.path, entry.size or 0) for entry in self.entries])
+        self.has_links = any(entry.kind is EntryKind.LINK for entry in self.entries)
         self._digests: dict[tuple[str, int], bytes] = {}
 
     def piece(self, path: str, offset: int, length: int) -> bytes:
@@ -217,12 +218,20 @@ class Offer:
             return None
         buffer = StreamBuffer(kept_bytes=2 * STREAM_CHUNK_BYTES)
         path, size = self.entries[0].path, self.stream_bytes
-        at = 0
+        at, waits = 0, False
+        release = buffer.release
+
+        def released(index: int) -> None:
+            nonlocal waits
+            release(index)
+            if waits:
+                waits = False
+                world.after(0.0, more)
 
         def more() -> None:
-            nonlocal at
+            nonlocal at, waits
             if len(buffer._chunks) >= buffer._most:
-                world.after(0.05, more)
+                waits = True
             elif at < size:
                 length = min(STREAM_CHUNK_BYTES, size - at)
                 if buffer.put(self.contents.piece(path, at, length)):
@@ -231,7 +240,7 @@ class Offer:
             else:
                 buffer.end()
 
-        buffer.moved = moved
+        buffer.moved, buffer.release = moved, released
         world.after(self.stream_pause_s, more)
         return buffer
 
@@ -267,7 +276,7 @@ def place_others(tape: Tape, disk: SimDisk, offer: Offer) -> set[str]:
             disk.place(path, b"older" * 9, OLDER_NS if what == 1 else NEWER_NS)
         elif what == 3:
             disk.place(path, offer.piece(path, 0, size), SENT_NS)
-        elif what == 4:
+        elif what == 4 and not offer.has_links:
             disk.place_link(path, "somewhere")
         else:
             continue

@@ -21,13 +21,13 @@ _FOUND = re.compile(r"^seed (\d+): (.*)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Planted:
-    """One bug: in `file`, `right` becomes `wrong`; `rule` is what a world then breaks."""
+    """One bug: in `file`, `right` becomes `wrong`; `rules` are what a world then breaks, the one or the other."""
 
     name: str
     file: str
     right: str
     wrong: str
-    rule: str
+    rules: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ PLANTED = (
         f"{PROTOCOL}/disk/partials.py",
         "            self._calls.sync_data(self._data)\n            root.finish_file",
         "            root.finish_file",
-        "a final name never holds wrong bytes",
+        ("a final name never holds wrong bytes",),
     ),
     Planted(
         "rename early",
@@ -56,7 +56,7 @@ PLANTED = (
         "            arriving.place.commit = lambda mode, mtime_ns: None\n"
         "        else:\n"
         "            arriving.place.write_at(header.index * arriving.chunk_size, data)\n",
-        "a final name never holds wrong bytes",
+        ("a final name never holds wrong bytes", "what is done is there"),
     ),
     Planted(
         "ack before write",
@@ -69,49 +69,49 @@ PLANTED = (
         "            arriving.place.write_at(header.index * arriving.chunk_size, data)\n"
         "        else:\n"
         "            self._late = arriving.place, header.index * arriving.chunk_size, bytes(data)\n",
-        "the journal is a subset of what was verified and durable",
+        ("the journal is a subset of what was verified and durable",),
     ),
     Planted(
         "nonce reuse after rejoin",
         f"{PROTOCOL}/core/keyschedule.py",
         "number, side_byte(side) + opener_nonce + acceptor_nonce)",
         "0, side_byte(side))",
-        "no (key, nonce) twice",
+        ("no (key, nonce) twice",),
     ),
     Planted(
         "window off by one",
         f"{PROTOCOL}/core/window.py",
         "if self.in_flight_bytes + size_bytes > self.bytes:",
         "if self.in_flight_bytes > self.bytes:",
-        "buffers within window times chunk",
+        ("buffers within window times chunk",),
     ),
     Planted(
         "journal ahead of data",
         f"{PROTOCOL}/disk/partials.py",
         "            self._calls.sync_data(self._data)\n            with self._guard:",
         "            with self._guard:",
-        "the journal is a subset of what was verified and durable",
+        ("the journal is a subset of what was verified and durable",),
     ),
     Planted(
         "token reused",
         "tallow-relay/src/tallow_relay/datatokens.py",
         "return self._places.pop(derive_key(_CONTEXT, token), None)",
         "return self._places.get(derive_key(_CONTEXT, token))",
-        "a token opens one connection",
+        ("a token opens one connection",),
     ),
     Planted(
         "timer not re-armed",
         f"{PROTOCOL}/core/rejoining.py",
         "        tried.trying = False\n",
         "",
-        "a session outlives its connections",
+        ("a session outlives its connections",),
     ),
     Planted(
         "job order",
         f"{PROTOCOL}/core/receiver.py",
         "                pipeline.hear_from(message)\n                session.ask(pipeline.take_heard,",
         "                session.ask(lambda: (pipeline.hear_from(message), pipeline.take_heard())[1],",
-        "a failure has a cause",
+        ("a failure has a cause",),
     ),
 )
 

@@ -351,7 +351,8 @@ class Scenario(Troubles):
             if node.folder or node.target:
                 continue
             # What stood and gives no way stands as it did, be it torn by a power loss before anything was promised.
-            if node.number not in self.before or self.policy in {OnConflict.ASK, OnConflict.OVERWRITE}:
+            replaced = self.policy in {OnConflict.ASK, OnConflict.OVERWRITE} and path in self.wanted
+            if node.number not in self.before or replaced:
                 self.rules.right_bytes(path, node)
             source = offered(path)
             if source in self.offer.files and self.offer.is_now(source, node.data):

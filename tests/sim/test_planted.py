@@ -17,6 +17,6 @@ if TYPE_CHECKING:
 def test_a_planted_bug_is_found_within_a_thousand_worlds(bug: Planted, tmp_path: Path) -> None:
     found = hunt(bug, tmp_path)
     assert found is not None, f"no world noticed: {bug.name}"
-    assert found.story.startswith(bug.rule)
+    assert found.story.partition(":")[0] in bug.rules
     for seed in range(1, found.seed + 1):
         assert run_seed(seed).broken is None

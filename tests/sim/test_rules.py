@@ -66,6 +66,35 @@ def test_the_worlds_of_this_page_hold_as_they_are() -> None:
     large().run()
 
 
+def test_a_terabyte_that_is_offered_and_not_chosen_costs_nothing() -> None:
+    scenario = simplest()
+    offer, huge = scenario.offer, "secretfile-huge.bin"
+    offer.entries.append(Entry(huge, EntryKind.FILE, 1 << 40, 0o640, offer.entries[0].mtime_ns))
+    offer.contents._files.append((huge, 1 << 40))
+    scenario.net.answer_s = 0.5
+
+    def choose() -> None:
+        scenario.receiver.chosen = frozenset({0})
+
+    when(scenario, lambda: scenario.receiver is not None, choose)
+    scenario.run()
+    assert scenario.receiver.summary.bytes == 5
+    assert [path for path, _ in scenario.disk.tree()] == [FILE]
+
+
+def test_a_terabyte_for_which_there_is_no_room_is_refused_before_a_byte_of_it_came() -> None:
+    scenario = simplest()
+    offer = scenario.offer
+    offer.entries[0] = Entry(FILE, EntryKind.FILE, 1 << 40, 0o640, offer.entries[0].mtime_ns)
+    offer.contents._files[0] = FILE, 1 << 40
+    scenario.disk.free_blocks = 1 << 27
+    scenario._calm = lambda: None
+    scenario.rejoin_s = 0.0
+    assert rule_of(scenario) == "a failure has a cause"  # nothing had gone wrong that excuses it
+    assert scenario.receiver.error.code == "no_space"
+    assert scenario.sender.bulk_bytes == 0
+
+
 def test_a_final_name_with_wrong_bytes() -> None:
     scenario = large()
 

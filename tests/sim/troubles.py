@@ -329,7 +329,8 @@ class Troubles:
         """Let somebody else put a thing where a file is about to come."""
         self.survives = False
         path = self.tape.pick(list(self.offer.files))
-        as_link = self.tape.below(2) == 1
+        # An offered link that would lead through somebody else's is refused for good, as it should be.
+        as_link = self.tape.below(2) == 1 and not self.offer.has_links
         self._trouble(GONE, "conflict", "not_writable")
 
         def intrude() -> None:
