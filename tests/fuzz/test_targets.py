@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,18 @@ from hypothesis import strategies as st
 
 from tests.fuzz.targets import CORPUS, TARGETS, corpus
 
-SLOW = {"hello", "reply", "confirm", "session", "attach", "ignore_file", "mdns", "store_config"}
+SLOW = {
+    "hello",
+    "reply",
+    "confirm",
+    "session",
+    "attach",
+    "ignore_file",
+    "mdns",
+    "store_config",
+    "key_file",
+    "data_door",
+}
 """A handshake or a file each time: fewer examples."""
 
 AT_MOST_S = 5.0
@@ -82,3 +94,11 @@ def test_mutated_inputs_are_refused_or_taken_as_they_are(name: str) -> None:
 
 def test_every_corpus_belongs_to_a_target() -> None:
     assert {path.name for path in CORPUS.iterdir()} <= set(TARGETS)
+
+
+def test_each_decoder_that_reads_what_somebody_else_wrote_has_a_target() -> None:
+    """Each name of the fuzzing section of docs/reliability.md, and no other."""
+    text = (Path(__file__).resolve().parents[2] / "docs" / "reliability.md").read_text("utf-8")
+    section = text.partition("\n## Fuzzing\n")[2].partition("\n## ")[0]
+    named = {line.split("`")[1] for line in section.splitlines() if line.startswith("| `")}
+    assert named == set(TARGETS)
