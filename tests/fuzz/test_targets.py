@@ -101,4 +101,4 @@ def test_each_decoder_that_reads_what_somebody_else_wrote_has_a_target() -> None
     text = (Path(__file__).resolve().parents[2] / "docs" / "reliability.md").read_text("utf-8")
     section = text.partition("\n## Fuzzing\n")[2].partition("\n## ")[0]
     named = {line.split("`")[1] for line in section.splitlines() if line.startswith("| `")}
-    assert named == set(TARGETS)
+    assert {name for name in named if name.isidentifier()} == set(TARGETS)
