@@ -129,8 +129,42 @@ def test_a_full_disk_under_standard_output_is_said():
         "import os; os.dup2(os.open('/dev/full', os.O_WRONLY), 1); "
         "from tallow_cli.output.interface import Sink; Sink.stdout().line('x')"
     )
-    assert ended.returncode == 2
-    assert ended.stderr == "tallow: error: standard output cannot be written: No space left on device\n"
+    assert ended.returncode == 13
+    assert ended.stderr == (
+        "tallow: error: standard output cannot be written: No space left on device\n"
+        "hint: make room where it goes, then start again\n"
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_a_full_disk_under_what_asks_for_help_is_said_too(option):
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "tallow_cli", option],
+            check=False,
+            timeout=DEADLINE_S,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert ended.returncode == 13
+    assert ended.stderr.startswith(
+        "tallow: error: standard output cannot be written: No space left on device\n"
+    )
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_standard_output_that_cannot_be_written_is_said():
+    ended = run_broken(
+        "import os; os.dup2(os.open('/dev/null', os.O_RDONLY), 1); "
+        "from tallow_cli.output.interface import Sink; Sink.stdout().line('x')"
+    )
+    assert ended.returncode == 14
+    assert ended.stderr == (
+        "tallow: error: standard output cannot be written: Bad file descriptor\n"
+        "hint: let it go elsewhere, then start again\n"
+    )
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tallow_cli.errors import OutputClosedError, StoppedError, UsageError, failure_of
+from tallow_cli.errors import (
+    FULL,
+    OutputClosedError,
+    OutputFailedError,
+    StoppedError,
+    UsageError,
+    failure_of,
+)
 from tallow_cli.exit_codes import ExitCode, exit_code_of
 from tallow_cli.version import VERSION
 
@@ -117,6 +124,10 @@ def invoke(arguments: Sequence[str]) -> int:
             raise StoppedError("interrupted")
     except OutputClosedError:
         return ExitCode.OUTPUT_CLOSED
+    except (
+        OSError
+    ) as error:  # of typer's own writing, --help for one: all others come here with a type of ours
+        return _report(OutputFailedError(error) if error.errno in FULL else error, border)
     except Exception as error:  # noqa: BLE001 - the border: whatever it is, the user gets a sentence
         if debug:
             sys.stderr.write(_redacted("".join(traceback.format_exception(error))))
@@ -142,7 +153,7 @@ def _report(error: Exception, border: Border) -> int:
                 output.failed(failure)
         except OutputClosedError:
             return ExitCode.OUTPUT_CLOSED
-        except UsageError:
+        except OutputFailedError:
             pass  # standard output cannot be written; standard error says what happened
     if border.json or output is None:
         for line in failure.lines():

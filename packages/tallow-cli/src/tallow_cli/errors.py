@@ -5,6 +5,7 @@
     |   `-- NoTerminalError usage     a person has to answer, and there is none
     |-- OfferRefusedError   refused   the offer was refused here
     |-- StoppedError        interrupted   Ctrl-C or SIGTERM
+    |-- OutputFailedError   no_space, not_writable   standard output cannot be written
     `-- OutputClosedError   output_closed   whoever read our standard output has gone
 
 What other packages raise (ProtocolError, NetError, StoreError, CryptoError) is met at one border,
@@ -13,19 +14,26 @@ What other packages raise (ProtocolError, NetError, StoreError, CryptoError) is 
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 
 __all__ = [
+    "FULL",
     "CliError",
     "Failure",
     "NoTerminalError",
     "OfferRefusedError",
     "OutputClosedError",
+    "OutputFailedError",
     "StoppedError",
     "UsageError",
     "failure_of",
     "printable",
 ]
+
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What a write to a full disk, or beyond a quota, fails with."""
 
 
 class CliError(Exception):
@@ -65,6 +73,18 @@ class OutputClosedError(CliError):
     """Whoever read our standard output has gone; there is nobody to tell."""
 
     code = "output_closed"
+
+
+class OutputFailedError(CliError):
+    """Standard output cannot be written: `no_space` where what it goes to is full, else `not_writable`."""
+
+    def __init__(self, error: OSError) -> None:
+        full = error.errno in FULL
+        self.code = "no_space" if full else "not_writable"
+        hint = "make room where it goes" if full else "let it go elsewhere"
+        super().__init__(
+            f"standard output cannot be written: {error.strerror}", hints=(f"{hint}, then start again",)
+        )
 
 
 @dataclass(frozen=True, slots=True)

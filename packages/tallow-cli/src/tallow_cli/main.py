@@ -49,8 +49,13 @@ def end(code: int) -> NoReturn:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code. Every failure is printed, none is raised."""
     if list(arguments) == ["--version"]:
-        sys.stdout.write(f"tallow {VERSION}\n")
-        return 0
+        try:
+            sys.stdout.write(f"tallow {VERSION}\n")
+            sys.stdout.flush()
+        except OSError:
+            pass  # `invoke` will run into the same, and has words for it
+        else:
+            return 0
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _as_ctrl_c)

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from tallow_cli.errors import OutputClosedError, UsageError
+from tallow_cli.errors import OutputClosedError, OutputFailedError
 
 if TYPE_CHECKING:
     from tallow_protocol import Event
@@ -36,7 +36,8 @@ class Sink:
     """A text stream that may be missing, may lack letters, and is flushed after every write.
 
     A standard stream that was closed before we started is None in Python; writing to it does nothing. A closed
-    reader raises OutputClosedError unless the stream is `forgiving` (standard error: nobody is left to tell).
+    reader raises OutputClosedError, a full disk OutputFailedError, unless the stream is `forgiving` (standard error:
+    nobody is left to tell).
     """
 
     def __init__(self, stream: TextIO | None, *, forgiving: bool) -> None:
@@ -64,7 +65,7 @@ class Sink:
                 return
             if isinstance(error, BrokenPipeError):
                 raise OutputClosedError("whoever read the standard output has gone") from None
-            raise UsageError(f"standard output cannot be written: {error.strerror}") from error
+            raise OutputFailedError(error) from error
 
     def line(self, text: str) -> None:
         """Write one line."""
