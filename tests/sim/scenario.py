@@ -157,8 +157,10 @@ class Scenario(Troubles):
             if self.digests is not None:
                 self.digests.forget()
         answer = self.tape.below(3)
-        if answer == 1 and not self.stood and not self.offer.contents.others:
-            self.policy = OnConflict.ASK  # what an interrupted try left is the sender's own, and no conflict
+        last = self.attempts >= ATTEMPTS - 1
+        if answer == 1 and not self.stood and not self.offer.contents.others and not last:
+            # What an interrupted try left is the sender's own, and no conflict: unless the disk lost the record of it.
+            self.policy = OnConflict.ASK
             return
         if answer == 2 and not self.stood and not self.crashed:
             self.disk.clear()
