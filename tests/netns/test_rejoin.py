@@ -269,7 +269,7 @@ async def test_a_link_that_is_off_for_some_time_is_come_back_to_within_seconds(t
     del far
 
 
-@pytest.mark.parametrize("transport", ["tcp", "quic"])
+@pytest.mark.parametrize("transport", ["tcp", pytest.param("quic", marks=pytest.mark.slow)])
 async def test_a_link_that_swallows_every_packet_is_noticed_and_come_back_to(tmp_path, transport):
     mib = 48 if transport == "tcp" else 24
     async with emulated(tmp_path) as made:
@@ -342,7 +342,7 @@ async def test_a_receiver_whose_address_changes_dials_again_from_the_new_one(tmp
         assert sent_mib(pair.a, device) < 64 * 1.06 + UNDER_WAY_MIB
 
 
-@pytest.mark.parametrize("found_by", ["code", "peer"])
+@pytest.mark.parametrize("found_by", ["code", pytest.param("peer", marks=pytest.mark.slow)])
 async def test_a_sender_whose_address_changes_is_found_again_by_the_name_of_its_code(tmp_path, found_by):
     async with wired(tmp_path) as (pair, (device, _)):
         peer = "10.88.0.1" if found_by == "peer" else None
@@ -370,7 +370,7 @@ async def test_a_sender_that_is_without_any_address_for_a_while_is_found_again(t
         await pair.ended_well()
 
 
-@pytest.mark.parametrize("who", ["sender", "receiver"])
+@pytest.mark.parametrize("who", ["receiver", pytest.param("sender", marks=pytest.mark.slow)])
 async def test_through_a_relay_either_side_may_come_back_from_another_address(tmp_path, who):
     async with relayed(tmp_path) as made:
         await made.begin(64)
