@@ -157,7 +157,7 @@ def sealed_value(data: bytes) -> None:
     except SealError as error:
         check(error.hints, "an error without a next step")
         return
-    check(data == _SEALED and value == Secret(b"value"), "a value opens that was never sealed")
+    check(value == Secret(b"value"), "a value opens that was never sealed")
 
 
 @functools.cache
