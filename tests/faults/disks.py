@@ -34,7 +34,11 @@ def enlarge(disk: Path) -> None:
 
 @fault("the receiver's disk is full: before the start, or in mid-transfer", gate=(1,))
 async def disk_full(run: Run) -> None:
-    run.make_source(16, tree=False)
+    run.make_source(8, tree=False)
+    # Room for a file is taken when it begins: the second one has none.
+    (run.source / "next.bin").write_bytes(run.draw.randbytes(8 * MIB))
+    run.note_versions()
+    run.paths = sorted(run.source.iterdir())
     if run.draw.random() < 0.3:
         mounted(run, "size=8m")
         run.result.note = "before the start"
@@ -43,7 +47,7 @@ async def disk_full(run: Run) -> None:
     else:
         mounted(run, "size=24m")
         await run.start(direct=True)
-        await run.at_point(0.05, 0.6)
+        await run.at_point(0.05, 0.3)
         ballast = run.out / "ballast"
         with contextlib.suppress(OSError), ballast.open("wb") as file:
             while True:
@@ -51,7 +55,9 @@ async def disk_full(run: Run) -> None:
                 file.flush()
         run.may_leave.add("ballast")
     await run.finish()
-    if not run.result.arrived:
+    if run.result.arrived:
+        run.did_not_bite("there was room")
+    else:
         if run.receiver.outcome != "13 no_space":
             run.problem(f"the receiver of a full disk ended with {run.receiver.outcome}")
         if ballast is None:
@@ -72,9 +78,10 @@ async def read_only(run: Run) -> None:
 
 
 async def while_sending(run: Run, change: Callable[[Path], None]) -> None:
-    run.make_source(16)
-    await run.start(direct=True, rate=8 * MIB)
-    await run.at_point(0.0, 0.8)
+    # More than what is read ahead, so that the change comes before the sender is at its end.
+    run.make_source(48)
+    await run.start(direct=True, rate=16 * MIB)
+    await run.at_point(0.0, 0.3)
     change(run.source / "big.bin")
     run.note_versions()
     await run.finish(hopeless=True)
@@ -85,7 +92,7 @@ async def while_sending(run: Run, change: Callable[[Path], None]) -> None:
 @fault("the source is cut short while it is sent", gate=(1,))
 async def source_truncated(run: Run) -> None:
     def change(path: Path) -> None:
-        os.truncate(path, run.draw.randrange(path.stat().st_size))
+        os.truncate(path, run.draw.randrange(path.stat().st_size // 4 * 3))
 
     await while_sending(run, change)
 
@@ -95,7 +102,7 @@ async def source_changed(run: Run) -> None:
     def change(path: Path) -> None:
         handle = os.open(path, os.O_WRONLY)
         size = os.fstat(handle).st_size
-        at = run.draw.randrange(size // 2, size - MIB)
+        at = run.draw.randrange(size // 4 * 3, size - MIB)
         os.pwrite(handle, run.draw.randbytes(MIB), at)
         os.close(handle)
 

@@ -16,6 +16,8 @@ from tests.faults.kit import UnusableError
 if TYPE_CHECKING:
     from tests.faults.kit import Run
 
+NO_SPACE = 13
+
 
 async def began(run: Run, **options: object) -> None:
     """Start a transfer, direct or through a relay as the seed says."""
@@ -26,7 +28,7 @@ async def began(run: Run, **options: object) -> None:
 
 @fault("the receiver is killed (kill -9); the same paths are sent again", gate=(1,))
 async def kill_receiver(run: Run) -> None:
-    run.make_source(16, tree=bool(run.on_conflict()))
+    run.make_source(16)
     await began(run)
     await run.at_point()
     run.receiver.send(signal.SIGKILL)
@@ -37,7 +39,7 @@ async def kill_receiver(run: Run) -> None:
 
 @fault("the sender is killed (kill -9); the same paths are sent again", gate=(1,))
 async def kill_sender(run: Run) -> None:
-    run.make_source(16, tree=bool(run.on_conflict()))
+    run.make_source(16)
     await began(run)
     await run.at_point()
     run.sender.send(signal.SIGKILL)
@@ -132,10 +134,19 @@ async def full_output(run: Run) -> None:
     run.relay = None
     with device("/dev/full") as full:
         if run.draw.random() < 0.5:
+            # The code cannot be told, so that nobody comes.
             await run.start(direct=True, sender={"stdout": full})
+            await run.sender.end()
+            run.result.note, run.result.sender = "the sender", run.sender.outcome
+            run.check_side(run.sender)
+            await run.check_leftovers()
+            full_side = run.sender
         else:
             await began(run, receiver={"stdout": full})
-    await run.finish(hopeless=True)
+            await run.finish(hopeless=True)
+            full_side = run.receiver
+    if full_side.child.returncode != NO_SPACE:
+        run.problem(f"the {full_side.name} ended with {full_side.outcome}: {full_side.errors}")
 
 
 @fault("who reads standard output goes away in mid-transfer")

@@ -169,6 +169,7 @@ class Result:
     note: str = ""
     sender: str = ""
     receiver: str = ""
+    bit: bool = True
     arrived: bool = False
     arrived_later: bool = False
     bytes_lost: int = 0
@@ -209,7 +210,6 @@ class Run:
         self.environment: dict[str, dict[str, str]] = {}
         self.cleanups: list[Callable[[], None]] = []
         self.count_sockets = True
-        self.was_killed = self.is_second = False
         self.may_leave: set[str] = set()
         self._began = time.monotonic()
 
@@ -347,20 +347,27 @@ class Run:
         self.receiver = await self.receive(**(receiver or {}))
 
     async def receive(self, name: str = "receiver", out: Path | None = None, **options: Any) -> Program:
-        words = [*self.receiving, *self.on_conflict()]
         return await self.spawn(
-            name, TALLOW, "receive", "--json", *words, "--yes", "--out", out or self.out, self.code, **options
-        )
-
-    def on_conflict(self) -> list[str]:
-        """The words that let a second transfer find what the first has placed."""
-        return ["--on-conflict", "overwrite"] if has_option("--on-conflict") else []
+            name, TALLOW, "receive", "--json", *self.receiving, "--yes", "--out", out or self.out, self.code, **options
+        )  # fmt: skip
 
     async def at_point(self, low: float = 0.05, high: float = 0.9) -> None:
         """Wait until the receiver has verified a seeded part of all bytes, or ended."""
         part = self.draw.uniform(low, high)
         self.result.note = f"{self.result.note} at {part:.0%}".strip()
         await self.receiver.until("progress", int(part * self.total))
+        self.must_run()
+
+    def must_run(self) -> None:
+        """The fault comes now: it does not bite where a side has ended or all is there."""
+        ended = not self.sender.running or not self.receiver.running
+        if ended or self.receiver.find("progress", self.total) is not None:
+            self.did_not_bite("the transfer was over before the fault")
+
+    def did_not_bite(self, why: str) -> None:
+        """Fail: this run says nothing about the fault."""
+        self.result.bit = False
+        self.problem(f"did not bite: {why}")
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
@@ -389,8 +396,6 @@ class Run:
 
     async def again(self) -> None:
         """Send the same paths under a new code, with nothing in between: all of it must arrive."""
-        self.was_killed |= signal.SIGKILL in self.receiver.killed
-        self.is_second = True
         await self.start(direct=True, rate=0)
         await self.finish()
         codes = self.sender.outcome, self.receiver.outcome
@@ -402,7 +407,6 @@ class Run:
 
     async def check(self) -> None:
         """Note everything that does not hold."""
-        self.was_killed |= signal.SIGKILL in self.receiver.killed
         both_said_done = self.sender.child.returncode == 0, self.receiver.child.returncode == 0
         self.result.arrived = all(both_said_done) and (self.result.sender, self.result.receiver) == ("0", "0")
         self.result.rejoined |= any(side.last("rejoined") for side in (self.sender, self.receiver))
@@ -417,13 +421,15 @@ class Run:
     def check_files(self, *, complete: bool) -> None:
         """Right bytes or nothing under each final name; all of them once somebody said that all arrived."""
         found: set[str] = set()
+        # What a killed receiver left goes with the next one that receives into this folder.
+        killed = signal.SIGKILL in self.receiver.killed
         for path in self.out.rglob("*") if self.out.exists() else ():
             name = path.relative_to(self.out).as_posix()
             top = name.partition("/")[0]
             if name in self.may_leave:
                 continue
             if top.startswith(".tallow-"):
-                if top != PARTIALS and "/" not in name and not self.was_killed:
+                if top != PARTIALS and "/" not in name and not killed:
                     self.problem(f"a folder of an unfinished transfer is left: {name}")
                 continue
             if path.is_dir():
@@ -448,8 +454,6 @@ class Run:
 
     def check_attributes(self) -> None:
         for path in self.source.rglob("*"):
-            if path.is_dir() and self.is_second:  # a folder that stands keeps what it has
-                continue
             twin = self.out / path.relative_to(self.source)
             if not twin.exists() or path.read_bytes() != twin.read_bytes() if path.is_file() else False:
                 continue  # another version
@@ -565,18 +569,3 @@ def processes_of(folder: Path) -> set[int]:
                 if wanted in (entry / "environ").read_bytes():
                     found.add(int(entry.name))
     return found
-
-
-_HELP: dict[str, str] = {}
-
-
-def has_option(option: str, command: str = "receive") -> bool:
-    """Whether `tallow COMMAND` has this option."""
-    if command not in _HELP:
-        import subprocess
-
-        done = subprocess.run(
-            [TALLOW, command, "--help"], capture_output=True, text=True, timeout=60, check=True
-        )
-        _HELP[command] = done.stdout
-    return option in _HELP[command]

@@ -32,11 +32,18 @@ class Sabotage:
     done: bool = False
 
     @classmethod
-    def drawn(cls, draw: random.Random, within: int, kinds: tuple[str, ...] = KINDS) -> Sabotage:
-        """Half of them in the first 16 KiB of the way, where handshakes are; most in the way that carries data."""
+    def drawn(
+        cls, draw: random.Random, within: int, kinds: tuple[str, ...] = KINDS, *, data_up: bool = True
+    ) -> Sabotage:
+        """Half of them in the first 16 KiB of the way, where handshakes are; most in the way that carries data.
+
+        The other way carries little: there it is in its first 4 KiB.
+        """
         early = draw.random() < 0.4
         after = draw.randrange(16 * 1024) if early else draw.randrange(within)
-        return cls(draw.choice(kinds), after, draw.random() < 0.7, draw.randrange(1 << 30))
+        with_data = draw.random() < 0.7
+        kind, seed = draw.choice(kinds), draw.randrange(1 << 30)
+        return cls(kind, after if with_data else after % 4096, data_up is with_data, seed)
 
     def __str__(self) -> str:
         return f"{self.kind} after {self.after_bytes} bytes {'from' if self.up else 'to'} who dials"
@@ -65,7 +72,7 @@ class Middle:
         self.address = ""
         self.dark = False
         self.passed = {True: 0, False: 0}
-        self._free_at = 0.0
+        self._free_at = {True: 0.0, False: 0.0}
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
@@ -146,9 +153,9 @@ class Middle:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, up: bool) -> None:
         loop = asyncio.get_running_loop()
         while data := await reader.read(PIECE_BYTES):
-            if self.rate and up:
-                self._free_at = max(loop.time(), self._free_at) + len(data) / self.rate
-                await asyncio.sleep(self._free_at - loop.time())
+            if self.rate:
+                self._free_at[up] = max(loop.time(), self._free_at[up]) + len(data) / self.rate
+                await asyncio.sleep(self._free_at[up] - loop.time())
             plan, before = self.sabotage, self.passed[up]
             self.passed[up] += len(data)
             cut: CutError | None = None

@@ -70,24 +70,25 @@ def seen(results: list[Result]) -> str:
 
 
 def table(results: list[Result], catalogue: dict[str, Fault]) -> str:
-    """The table of the page, from the results alone."""
+    """The table of the page, from the results alone. A run whose fault did not bite is no run of it."""
     lines = [
         "| fault | runs | bytes lost | faults of Tallow found | how the user saw it | repeat |",
         "|---|---|---|---|---|---|",
     ]
     for name, fault in catalogue.items():
-        of_it = [result for result in results if result.fault == name]
+        of_it = [result for result in results if result.fault == name and result.bit]
         if of_it:
             lost, failed = sum(r.bytes_lost for r in of_it), sum(bool(r.problems) for r in of_it)
             lines.append(
                 f"| {fault.title} | {len(of_it)} | {lost or 'none'} | {failed or 'none'} | {seen(of_it)}"
                 f" | `python -m tests.faults.soak --fault {name} --runs {len(of_it)} --seed {of_it[0].seed}` |"
             )
+    missed = sum(not result.bit for result in results)
+    results = [result for result in results if result.bit]
     lost = sum(result.bytes_lost for result in results)
-    lines += [
-        "",
-        f"{len(results)} runs in all; bytes lost: {lost or 'none'}; runs in which something did not hold: {failed_runs(results)}.",
-    ]
+    held = f"bytes lost: {lost or 'none'}; runs in which something did not hold: {failed_runs(results)}"
+    left_out = f"left out, because the fault did not bite: {missed or 'none'}"
+    lines += ["", f"{len(results)} runs in all; {held}; {left_out}."]
     return "\n".join(lines)
 
 

@@ -26,10 +26,12 @@ def test_the_table_counts_what_the_runs_showed_and_replaces_only_its_section():
     results = [
         Result("cut", 5, sender="0", receiver="0", arrived=True, rejoined=True),
         Result("cut", 6, sender="10 peer_left", receiver="7 no_path", bytes_lost=3, problems=["wrong"]),
+        Result("cut", 7, sender="0", receiver="0", arrived=True, bit=False, problems=["did not bite"]),
     ]
     page = replaced(f"before {BEGIN} old {END} after", table(results, CATALOGUE))
     assert page.startswith(f"before {BEGIN}")
     assert page.endswith(f"{END} after")
     assert "| 2 | 3 | 1 | 1 x all arrived after meeting again; 1 x sender 10 peer_left" in page
     assert "--fault cut --runs 2 --seed 5" in page
+    assert "left out, because the fault did not bite: 1." in page
     assert " old " not in page
