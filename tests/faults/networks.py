@@ -105,6 +105,7 @@ async def address_change(run: Run) -> None:
     async with linked(run, Conditions(delay_s=0.002, rate_bits=RATE, queue_packets=300), mib=16) as (net, _):
         await run.at_point(0.05, 0.6)
         b = net.namespaces[1]
-        b.ip("addr", "add", "10.78.0.3/24", "dev", "w0")
+        # In this order: with the first address of a network the kernel takes the later ones away.
         b.ip("addr", "del", "10.78.0.2/24", "dev", "w0")
+        b.ip("addr", "add", "10.78.0.3/24", "dev", "w0")
         await run.finish(seconds=140)

@@ -154,6 +154,7 @@ def test_codes_of_errors_are_the_documented_ones():
         "expired",
         "file",
         "bad_name",
+        "bad_pattern",
         "in_use",
         "internal",
         "interrupted",

@@ -36,13 +36,13 @@ def end(code: int) -> NoReturn:
     threading = sys.modules.get("threading")
     if threading is None or all(t.daemon or t is threading.main_thread() for t in threading.enumerate()):
         atexit._run_exitfuncs()  # noqa: SLF001 - what the interpreter itself calls, and there is no other name for it
-        try:
-            sys.stdout.flush()
-            sys.stderr.flush()
-        except (AttributeError, OSError, ValueError):
-            pass  # closed or full: the interpreter's own way out has an exit code for it
-        else:
-            os._exit(code)
+        from contextlib import suppress
+
+        for stream in (sys.stdout, sys.stderr):
+            # Closed or full: whoever wrote there has met it, and `code` says so.
+            with suppress(AttributeError, OSError, ValueError):
+                stream.flush()
+        os._exit(code)
     sys.exit(code)
 
 
