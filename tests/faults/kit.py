@@ -47,6 +47,7 @@ RELAY = Path(sys.executable).with_name("tallow-relay")
 KIB, MIB = 1 << 10, 1 << 20
 START_S, END_S, LEFT_S = 40.0, 75.0, 10.0
 PARTIALS = ".tallow-partial"
+WAITS_AGAIN = "the code still works, and this side waits again"
 MTIME_NS = 1_600_000_000_123_456_789
 
 SCHEMA = json.loads((files("tallow_cli") / "events.schema.json").read_text("utf-8"))
@@ -114,15 +115,28 @@ class Program:
     async def until(self, name: str, at_least: int = 0, seconds: float = START_S) -> dict[str, Any] | None:
         """Wait for an event; None where the program ended without it."""
 
-        def there() -> bool:
-            return self.find(name, at_least) is not None or self._tasks[0].done()
+        await self._until(lambda: self.find(name, at_least) is not None, seconds)
+        return self.find(name, at_least)
 
+    async def until_alone(self, seconds: float) -> bool:
+        """Wait until it says that the other side is gone and waited for; False where it ended without that."""
+
+        def is_alone() -> bool:
+            return any(
+                event["event"] == "rejoining"
+                or (event["event"] == "warning" and event["text"].endswith(WAITS_AGAIN))
+                for event in self.events
+            )
+
+        await self._until(is_alone, seconds)
+        return is_alone()
+
+    async def _until(self, there: Callable[[], bool], seconds: float) -> None:
         async with asyncio.timeout(seconds), self._changed:
-            while not there():
+            while not (there() or self._tasks[0].done()):
                 # The end of the output notifies under the lock just before its task is done.
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), 0.5)
-        return self.find(name, at_least)
 
     def send(self, number: int) -> None:
         """Send a signal, if it still runs."""
@@ -390,7 +404,7 @@ class Run:
         await self.check()
 
     async def _ended(self, side: Program, hopeless: bool) -> None:
-        if hopeless and side.running and await side.until("rejoining", seconds=END_S) is not None:
+        if hopeless and side.running and await side.until_alone(END_S):
             side.send(signal.SIGINT)
         await side.end()
 

@@ -29,7 +29,9 @@ async def spoiled_direct(run: Run) -> None:
     await spoiled(run, direct=True)
 
 
-@fault("bytes are spoiled between a side and the relay: below its TLS, or on plain data connections")
+@fault(
+    "bytes are spoiled between a side and the relay: below its TLS, or on plain data connections", gate=(1,)
+)
 async def spoiled_leg(run: Run) -> None:
     await spoiled(run)
 

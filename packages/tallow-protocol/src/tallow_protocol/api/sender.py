@@ -41,6 +41,8 @@ __all__ = ["Sender"]
 SHOW_S = 0.02
 """How long everything else stands back for whoever shows the code."""
 
+LOST_EARLY = "the receiver was lost before anything was sent; the code still works, and this side waits again"
+
 
 class Sender(Transfer):
     """Sends files and folders to whoever proves that they know the code.
@@ -232,6 +234,7 @@ class Sender(Transfer):
                     if session.begun:
                         raise
                     self._machine.to(TransferState.CONNECTING)
+                    self._emit(Warned(PeerText(LOST_EARLY)))
                 else:
                     return
         finally:

@@ -333,8 +333,12 @@ class Session:
         if self._ends_at is not None and not self._done_again:
             self._done_again = True
             self._ends_at = now + DONE_RETURN_S
-        unheard = self.side is Side.B and not self.acknowledged
-        self._absence.begin(now, UNHEARD_RETURN_S if unheard else MOST_LIMIT_S)
+        self._absence.begin(now, UNHEARD_RETURN_S if self._unheard else MOST_LIMIT_S)
+
+    @property
+    def _unheard(self) -> bool:
+        """Return whether a receiver does not know that the sender's session began: else that waits for a new one."""
+        return self.side is Side.B and not self.acknowledged
 
     def _back(self, link: Link, now: float) -> None:
         """Take note that a connection is proven."""
@@ -349,11 +353,16 @@ class Session:
         waited = f"{self._absence.limit_s / 60:.3g} minutes"
         if self._absence.limit_s < 120:
             waited = f"{self._absence.limit_s:.3g} s"
+        hint = "check that both sides are online, then send the same again: it continues there"
+        if self._unheard:
+            hint = (
+                "if the sender still waits, receive again with the same code; else send again for a new one"
+            )
         self._end(
             PeerLeftError(
                 f"the connection was lost and could not be made again within {waited}; what arrived is kept",
                 by=self.loss,
-                hints=("check that both sides are online, then send the same again: it continues there",),
+                hints=(hint,),
             ),
             now,
             notify=False,
