@@ -61,7 +61,7 @@ def test_output_that_cannot_be_written_is_no_success():
             timeout=END_S,
             check=False,
         )
-    assert done.returncode != 0
+    assert done.returncode == 13
 
 
 def test_a_closed_standard_output_is_no_failure():

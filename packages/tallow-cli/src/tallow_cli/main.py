@@ -36,14 +36,24 @@ def end(code: int) -> NoReturn:
     threading = sys.modules.get("threading")
     if threading is None or all(t.daemon or t is threading.main_thread() for t in threading.enumerate()):
         atexit._run_exitfuncs()  # noqa: SLF001 - what the interpreter itself calls, and there is no other name for it
-        from contextlib import suppress
-
         for stream in (sys.stdout, sys.stderr):
-            # Closed or full: whoever wrote there has met it, and `code` says so.
-            with suppress(AttributeError, OSError, ValueError):
+            try:
                 stream.flush()
+            except (AttributeError, ValueError):
+                continue  # closed from the start: nothing was to be written there
+            except OSError as error:
+                code = code or _unwritten(error)
         os._exit(code)
     sys.exit(code)
+
+
+def _unwritten(error: OSError) -> int:
+    """Return the exit code of a success whose last words could not be written."""
+    from tallow_cli.errors import OutputFailedError
+    from tallow_cli.exit_codes import exit_code_of
+
+    is_closed = isinstance(error, BrokenPipeError)
+    return exit_code_of("output_closed" if is_closed else OutputFailedError(error).code)
 
 
 def run(arguments: Sequence[str]) -> int:
