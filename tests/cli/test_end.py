@@ -1,5 +1,6 @@
 """The quick way out of the process leaves out nothing that the interpreter's own would do for a user."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,7 @@ def test_output_that_cannot_be_written_is_no_success():
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-c", "from tallow_cli.main import end; print('lost'); end(0)"],
+            env={**os.environ, "PYTHONUNBUFFERED": ""},
             stdout=full,
             stderr=subprocess.PIPE,
             timeout=END_S,
