@@ -198,11 +198,8 @@ class Receiver(Transfer):
             await ended((somebody,))
 
     async def _take(self, route: ReceiverRoute) -> None:
-        from tallow_net import Side
-
         from tallow_protocol.aio.outputs import DescriptorWriter, Outputs
         from tallow_protocol.core.receiver import ReceiverRole
-        from tallow_protocol.core.session import Session
         from tallow_protocol.disk.output import OutputFolder
 
         try:
@@ -213,18 +210,7 @@ class Receiver(Transfer):
             writer = None if self._output is None else DescriptorWriter(self._output)
             self._outputs = Outputs(self._folder, writer=writer, show_text=self._show_text)
             self._role = ReceiverRole(self._outputs, self._identity.public_key.fingerprint)
-            session = Session(
-                side=Side.B,
-                keys=met.keys,
-                identity=self._identity,
-                role=self._role,
-                verify=self._options.verify,
-                now=time.monotonic(),
-                machine=self._machine,
-                sas_commitment=met.sas_commitment,
-                paths=self._options.paths,
-                rejoin_s=self._options.rejoin_s,
-            )
+            session = self._make_session(met, self._role)
             await self._run_session(met, session, None)
         finally:
             await asyncio.shield(route.close())

@@ -318,29 +318,14 @@ class Sender(Transfer):
         self._poke()
 
     def _new_session(self, met: Met) -> Session:
-        from tallow_net import Side
-
         from tallow_protocol.core.deferred import DeferredSender
         from tallow_protocol.core.pacing import Pacer
-        from tallow_protocol.core.session import Session
 
         limit = self._options.limit_bytes_per_s
         self._pacer = None if limit is None else Pacer(limit)
         self._window_limit_bytes = met.in_flight_bytes
         self._deferred = DeferredSender()
-        session = Session(
-            side=Side.A,
-            keys=met.keys,
-            identity=self._identity,
-            role=self._deferred,
-            verify=self._options.verify,
-            now=time.monotonic(),
-            machine=self._machine,
-            sas_nonce=met.sas_nonce,
-            paths=self._options.paths,
-            pacer=self._pacer,
-            rejoin_s=self._options.rejoin_s,
-        )
+        session = self._make_session(met, self._deferred, self._pacer)
         self._offer(session)
         return session
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from tallow_protocol.aio.routes import Met, SenderRoute
     from tallow_protocol.aio.shell import SessionShell
     from tallow_protocol.api.options import TransferOptions
+    from tallow_protocol.core.pacing import Pacer
+    from tallow_protocol.core.role import Role
     from tallow_protocol.core.session import Session
     from tallow_protocol.events import Event
 
@@ -196,6 +198,27 @@ class Transfer(ABC):
         if given is None or callable(given):
             given = await asyncio.to_thread(given or IdentityKeyPair.generate)
         self._identity = given
+
+    def _make_session(self, met: Met, role: Role, pacer: Pacer | None = None) -> Session:
+        """Return this side's session with whom it met."""
+        from tallow_net import Side
+
+        from tallow_protocol.core.session import Session
+
+        return Session(
+            side=Side.A if self._sends else Side.B,
+            keys=met.keys,
+            identity=self._identity,
+            role=role,
+            verify=self._options.verify,
+            now=time.monotonic(),
+            machine=self._machine,
+            sas_nonce=met.sas_nonce,
+            sas_commitment=met.sas_commitment,
+            paths=self._options.paths,
+            pacer=pacer,
+            rejoin_s=self._options.rejoin_s,
+        )
 
     async def _run_session(self, met: Met, session: Session, route: SenderRoute | None) -> None:
         """Run one session to its end; `route` hears once, when the peer has shown its identity, that it began."""
