@@ -33,6 +33,7 @@ class Child:
         )
         os.close(slave)
         self.screen = ""
+        self._found = 0
 
     def __enter__(self):
         return self
@@ -46,12 +47,13 @@ class Child:
         os.close(self.master)
 
     def until(self, text):
-        """Read the screen until it shows `text`; return what was shown since the last call."""
-        start = len(self.screen)
+        """Read the screen until it shows `text` behind what the last call found; return what was shown from there on."""
+        start = self._found
         deadline = time.monotonic() + DEADLINE_S
-        while text not in self.screen[start:]:
+        while (at := self.screen.find(text, start)) < 0:
             if not self._read(deadline):
                 raise AssertionError(f"{text!r} did not appear in {self.screen[start:]!r}")
+        self._found = at + len(text)
         return self.screen[start:]
 
     def type(self, text):

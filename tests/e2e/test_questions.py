@@ -4,46 +4,18 @@ from __future__ import annotations
 
 import os
 import random
-import shlex
 import signal
 
 import pytest
 
-from tests.cli.terminals import Child
-from tests.e2e.kit import TALLOW, needs_programs
-from tests.e2e.test_two_terminals import said
+from tests.e2e.desk import Desk, said
+from tests.e2e.kit import needs_programs
 
 pytestmark = needs_programs
 
 MIB = 1 << 20
 CONFLICT = "Skip, rename, overwrite, take what is newer, or cancel? [s/r/o/n/C] "
 NUMBERS = "Which ones (such as 1 3-5)? "
-
-
-class Desk:
-    """A folder with something to send, and terminals that stand in it."""
-
-    def __init__(self, folder):
-        self.folder, self.there = folder, folder / "there"
-        self.terminals = []
-
-    def run(self, *words, who):
-        plain = {name: "" for name in os.environ if name.startswith("TALLOW_")}
-        environment = {**plain, "TALLOW_HOME": str(self.folder / f"home-{who}"), "LC_ALL": "C.UTF-8"}
-        child = Child([TALLOW, *words], environment=environment, cwd=self.folder)
-        self.terminals.append(child)
-        return child
-
-    def pair(self, *sending, receiving=()):
-        """Start a sender, and the receiver by the line for another network that it prints."""
-        sender = self.run("send", *sending, who="sender")
-        shown = sender.until("Ctrl-C ends the wait.")
-        words = shlex.split(next(line for line in shown.split("\n") if "--peer" in line))[1:]
-        return sender, self.run(*words, "--out", "there", *receiving, who="receiver")
-
-    def close(self):
-        for terminal in self.terminals:
-            terminal.__exit__()
 
 
 @pytest.fixture
