@@ -23,13 +23,14 @@ pytestmark = needs_programs
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
 DEADLINE_S = 60
 CODE = "4821-copper-lantern-tidy"
+NOBODYS = "7350-copper-lantern-tidy"  # other tests announce CODE on this network at the same time
 
 FILTERS = (
     (r'"peers":\[.*?\],"command"', '"peers":[ADDRESSES],"command"'),
     (r'"fingerprint":"[0-9a-f ]+"', '"fingerprint":"[FINGERPRINT]"'),
     (r'"seconds":[0-9.e-]+', '"seconds":[SECONDS]'),
     (r"sha256:[0-9a-f]{64}", "sha256:[HEX]"),
-    (r"\b(?!4821-(?:abacus|copper))[0-9]+-[a-z]+-[a-z]+-[a-z]+\b", "[CODE]"),
+    (r"\b(?!(?:4821|7350)-(?:abacus|copper))[0-9]+-[a-z]+-[a-z]+-[a-z]+\b", "[CODE]"),
     (r"(?:[0-9]+\.){3}[0-9]+:[0-9]{4,5}\b", "[ADDRESS]"),
     (r"\[[0-9a-f]*:[0-9a-f:]+\]:[0-9]{4,5}\b", "[ADDRESS]"),
     (r"in [0-9.]+ s(?:, [0-9.]+ [KMG]?B/s)?, (direct|relay)", r"in [TIME], \1"),
@@ -188,7 +189,7 @@ ALONE = {
     "code-word-ambiguous": ["receive", "--peer", "127.0.0.1:1", "4821-copper-lantern-ti"],
     "code-without-words": ["receive", "--peer", "127.0.0.1:1", "4821"],
     "no-code": ["receive", "--peer", "127.0.0.1:1"],
-    "nobody-on-this-network": ["receive", CODE],
+    "nobody-on-this-network": ["receive", NOBODYS],
     "peer-without-port": ["receive", "--peer", "example.org", CODE],
     "nobody-listens": ["receive", "--transport", "tcp", "--peer", "127.0.0.1:1", CODE],
     "relay-address-without-sense": ["send", "--relay", "127.0.0.1:99999", "."],

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import signal
 import subprocess
 
 import pytest
 
-from tests.cli.terminals import Child
-from tests.e2e.kit import RELAY, TALLOW, assert_only_partials_left, needs_programs, write_random
+from tests.e2e.desk import Desk, said
+from tests.e2e.kit import RELAY, assert_only_partials_left, needs_programs, write_random
 
 pytestmark = needs_programs
 
@@ -19,39 +18,20 @@ DEADLINE_S = 60
 MIB = 24
 
 
-class Desk:
-    """A folder with a file to send, and terminals that stand in it."""
+class FilmDesk(Desk):
+    """A desk with one file to send."""
 
     def __init__(self, folder):
-        self.folder = folder
-        self.terminals = []
+        super().__init__(folder)
         write_random(folder / "film.bin", MIB)
 
-    def run(self, *words, who):
-        plain = {name: "" for name in os.environ if name.startswith("TALLOW_")}
-        environment = {**plain, "TALLOW_HOME": str(self.folder / f"home-{who}"), "LC_ALL": "C.UTF-8"}
-        child = Child([TALLOW, *words], environment=environment, cwd=self.folder)
-        self.terminals.append(child)
-        return child
-
-    def pair(self, *options):
-        """Start a sender with `options`, and the receiver by the last line that it prints."""
-        sender = self.run("send", *options, "film.bin", who="sender")
-        shown = sender.until("Ctrl-C ends the wait.")
-        commands = [line for line in shown.split("\n") if line.startswith("tallow receive ")]
-        return sender, self.run(*shlex.split(commands[-1])[1:], "--out", "there", who="receiver")
-
     def received(self):
-        return (self.folder / "there" / "film.bin").read_bytes() == (self.folder / "film.bin").read_bytes()
-
-    def close(self):
-        for terminal in self.terminals:
-            terminal.__exit__()
+        return (self.there / "film.bin").read_bytes() == (self.folder / "film.bin").read_bytes()
 
 
 @pytest.fixture
 def desk(tmp_path):
-    made = Desk(tmp_path)
+    made = FilmDesk(tmp_path)
     try:
         yield made
     finally:
@@ -68,14 +48,9 @@ def relay(tmp_path):
     process.communicate(timeout=DEADLINE_S)
 
 
-def said(terminal):
-    """What stands on the screen, line by line, each as it was drawn last."""
-    return [line.rpartition("\r")[2].rstrip() for line in terminal.screen.split("\n")]
-
-
 def test_both_see_that_the_data_goes_directly_though_they_met_at_the_relay(desk, relay):
     # With --direct-only the data waits for the direct path, so that the screens do not depend on who is faster.
-    sender, receiver = desk.pair("--direct-only", "--relay", relay)
+    sender, receiver = desk.pair("--direct-only", "--relay", relay, "film.bin")
     receiver.until("[y/N] ")
     receiver.type("y\n")
     assert (receiver.end(), sender.end()) == (0, 0)
@@ -90,7 +65,7 @@ def test_both_see_that_the_data_goes_directly_though_they_met_at_the_relay(desk,
 
 def test_ctrl_c_at_one_terminal_is_told_at_the_other_and_leaves_no_final_name(desk, relay):
     options = "--relay-only", "--transport", "quic", "--relay", relay
-    sender, receiver = desk.pair(*options)
+    sender, receiver = desk.pair(*options, "film.bin")
     receiver.until("[y/N] ")
     receiver.type("y\n")
     receiver.until("%")
@@ -98,14 +73,14 @@ def test_ctrl_c_at_one_terminal_is_told_at_the_other_and_leaves_no_final_name(de
     assert (receiver.end(), sender.end()) == (130, 10)
     assert said(receiver)[-2] == "tallow: error: interrupted"
     assert any(line.startswith("tallow: error: the other side ") for line in said(sender))
-    assert_only_partials_left(desk.folder / "there")
+    assert_only_partials_left(desk.there)
 
 
 def test_a_wrong_code_is_told_at_both_terminals_and_the_right_one_still_works(desk):
-    sender = desk.run("send", "--code", "4821-copper-lantern-tidy", "film.bin", who="sender")
+    sender = desk.run("send", "--code", "5930-copper-lantern-tidy", "film.bin", who="sender")
     shown = sender.until("Ctrl-C ends the wait.")
     words = shlex.split(next(line for line in shown.split("\n") if "--peer" in line))[1:]
-    wrong = desk.run(*words[:-1], "4821-abacus-abdomen-abide", who="stranger")
+    wrong = desk.run(*words[:-1], "5930-abacus-abdomen-abide", who="stranger")
     assert wrong.end() == 6
     assert "somebody tried, 2 tries are left. Still waiting." in sender.until("Still waiting.")
     receiver = desk.run(*words, "--out", "there", who="receiver")
