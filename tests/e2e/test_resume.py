@@ -36,16 +36,20 @@ class Both:
         self.stage.processes.append(process)
         return process
 
-    def interrupted(self, source, victim):
-        """Kill one side in mid-file, end the other, and return what was verified by then."""
-        sides = dict(zip(("sender", "receiver"), self.start(source, limit=("--limit", RATE)), strict=True))
-        while sides["receiver"].wait_for("progress")["bytes"] < KILL_AT:
+    def interrupted(self, source, victim, *, rate=RATE, at_bytes=KILL_AT):
+        """Kill one side once so much is verified, and end the other."""
+        sides = dict(zip(("sender", "receiver"), self.start(source, limit=("--limit", rate)), strict=True))
+        while sides["receiver"].wait_for("progress")["bytes"] < at_bytes:
             pass
         sides[victim].child.kill()
         sides[victim].child.wait(20)
         other = sides["sender" if victim == "receiver" else "receiver"]
         other.interrupt()
         other.end()
+
+    def interrupted_in_mid_file(self, source, victim):
+        """The same; nothing has its final name by then."""
+        self.interrupted(source, victim)
         assert [path.name for path in self.out.iterdir()] == [".tallow-partial"]
 
 
@@ -63,7 +67,7 @@ def source(tmp_path):
 
 @pytest.mark.parametrize("victim", ["receiver", "sender"])
 def test_killed_in_mid_file_the_next_transfer_sends_the_rest(both, source, victim):
-    both.interrupted(source, victim)
+    both.interrupted_in_mid_file(source, victim)
 
     sender, receiver = both.start(source)
     ended = [(side.end(), side.errors) for side in (sender, receiver)]
@@ -81,7 +85,7 @@ def test_killed_in_mid_file_the_next_transfer_sends_the_rest(both, source, victi
 
 def test_a_source_that_changed_under_the_same_time_starts_anew_and_says_so(both, source):
     status = source.stat()
-    both.interrupted(source, "receiver")
+    both.interrupted_in_mid_file(source, "receiver")
     with source.open("r+b") as file:
         file.write(b"another beginning")
     os.utime(source, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -96,7 +100,7 @@ def test_a_source_that_changed_under_the_same_time_starts_anew_and_says_so(both,
 
 
 def test_what_is_left_is_listed_and_cleaned(both, source, tmp_path):
-    both.interrupted(source, "receiver")
+    both.interrupted_in_mid_file(source, "receiver")
     environment = {**os.environ, "TALLOW_HOME": str(tmp_path / "b")}
 
     def resume(*words):

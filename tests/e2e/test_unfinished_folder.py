@@ -47,14 +47,7 @@ def test_a_folder_of_which_one_side_was_killed_goes_on_without_a_question(both, 
     folder = tmp_path / "offered" / "photos"
     make(folder)
     stamp(tmp_path / "offered")
-    sides = dict(zip(("sender", "receiver"), both.start(folder, limit=("--limit", "8M")), strict=True))
-    while sides["receiver"].wait_for("progress")["bytes"] < 8 * MIB:
-        pass
-    sides[victim].child.kill()
-    sides[victim].child.wait(20)
-    other = sides["sender" if victim == "receiver" else "receiver"]
-    other.interrupt()
-    other.end()
+    both.interrupted(folder, victim, rate="8M", at_bytes=8 * MIB)
     there = contents(both.out / "photos")
     assert 0 < len(there) < len(contents(folder))
 

@@ -142,11 +142,14 @@ async def direct_link(made):
     return await made.net.emulate(*ends, Conditions(delay_s=0.001, rate_bits=100e6, queue_packets=300))
 
 
-async def test_a_transfer_moves_from_the_relay_to_a_direct_path_and_back_when_that_falls_silent(tmp_path):
+@pytest.mark.parametrize(("mib", "stream"), [(192, False), (128, True)], ids=["file", "stream"])
+async def test_a_transfer_moves_from_the_relay_to_a_direct_path_and_back_when_that_falls_silent(
+    tmp_path, mib, *, stream
+):
     async with scene(tmp_path) as made:
         link = await direct_link(made)
         await link.tell("down")
-        sender, receiver = await made.transfer(192)
+        sender, receiver = await made.transfer(mib, stream=stream)
         await receiver.wait_for("path", **RELAY_TCP)
         await link.tell("up")
         await receiver.wait_for("path", **DIRECT_TCP)
@@ -155,7 +158,7 @@ async def test_a_transfer_moves_from_the_relay_to_a_direct_path_and_back_when_th
         await receiver.wait_for("path", path="relay-tcp")
         back_at = (await receiver.wait_for("progress"))["bytes"]
         await made.arrived(sender, receiver)
-        assert 0 < moved_at < back_at < 192 * MIB
+        assert 0 < moved_at < back_at < mib * MIB
         for side in (sender, receiver):
             assert in_order(side.paths(), RELAY_TCP, DIRECT_TCP, RELAY_TCP), side.paths()
 
@@ -187,24 +190,6 @@ async def test_a_transfer_that_moved_to_a_direct_path_goes_on_when_the_relay_is_
         assert at < 96 * MIB
         for side in (sender, receiver):
             assert side.paths()[-1] == DIRECT_TCP
-
-
-async def test_a_stream_moves_from_the_relay_to_a_direct_path_and_back_with_its_bytes_whole(tmp_path):
-    async with scene(tmp_path) as made:
-        link = await direct_link(made)
-        await link.tell("down")
-        sender, receiver = await made.transfer(128, stream=True)
-        await receiver.wait_for("path", **RELAY_TCP)
-        await link.tell("up")
-        await receiver.wait_for("path", **DIRECT_TCP)
-        moved_at = (await receiver.wait_for("progress"))["bytes"]
-        await link.tell("down")
-        await receiver.wait_for("path", path="relay-tcp")
-        back_at = (await receiver.wait_for("progress"))["bytes"]
-        await made.arrived(sender, receiver)
-        assert 0 < moved_at < back_at < 128 * MIB
-        for side in (sender, receiver):
-            assert in_order(side.paths(), RELAY_TCP, DIRECT_TCP, RELAY_TCP), side.paths()
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["file", "stream"])

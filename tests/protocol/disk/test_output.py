@@ -270,15 +270,18 @@ def test_too_many_ranges_are_joined_over_the_fewest_bytes():
     assert accepted_ranges(entries, {1, 3, 5}, most=1) == ((0, 7),)
 
 
+class Syncs(type(SYSTEM)):
+    """Counts the syncs of the whole file system."""
+
+    whole = 0
+
+    def sync_file_system(self, handle):
+        self.whole += 1
+        super().sync_file_system(handle)
+
+
 @pytest.mark.parametrize("count", [SYNC_EACH, SYNC_EACH + 1])
 def test_only_a_few_entries_are_synced_one_by_one(tmp_path, count):
-    class Syncs(type(SYSTEM)):
-        whole = 0
-
-        def sync_file_system(self, handle):
-            self.whole += 1
-            super().sync_file_system(handle)
-
     calls = Syncs()
     entries = tuple(file(f"file-{number}") for number in range(count))
     written(begun(tmp_path / "new", OnConflict.ASK, entries, calls=calls), entries)
@@ -287,13 +290,6 @@ def test_only_a_few_entries_are_synced_one_by_one(tmp_path, count):
 
 
 def test_a_file_that_came_in_chunks_is_synced_with_its_former_name(tmp_path):
-    class Syncs(type(SYSTEM)):
-        whole = 0
-
-        def sync_file_system(self, handle):
-            self.whole += 1
-            super().sync_file_system(handle)
-
     calls = Syncs()
     sink = begun(tmp_path / "new", OnConflict.ASK, (file("big", 3),), calls=calls)
     place = sink.begin_file("big", 3, PACK_CHUNK_BYTES)

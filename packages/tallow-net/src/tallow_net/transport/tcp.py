@@ -285,7 +285,7 @@ class TcpTlsTransport(TcpTransport):
 
     def _read_tls(self, buffer: memoryview) -> int:
         # typeshed's second overload asks for a bytearray and forgets what it returns then: a count.
-        read: Callable[[int, memoryview], int] = self._tls.read  # type: ignore[assignment]
+        read: Callable[[int, memoryview], int] = self._tls.read  # type: ignore[assignment]  # as said above
         return read(len(buffer), buffer)
 
     async def _end_stream(self) -> None:
