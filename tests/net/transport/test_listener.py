@@ -95,14 +95,24 @@ async def test_a_number_that_is_taken_is_an_error():
         assert caught.value.errno == errno.EADDRINUSE
 
 
-async def test_a_number_that_is_taken_for_udp_alone_is_not_half_used():
+async def left_for_tcp_after_a_failure():
+    """Whether the TCP half of a number is free after listening on both halves failed because of the other."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         with pytest.raises(OSError):
             await listen("127.0.0.1", port, tcp=TransportKind.TCP, quic=True, certificate=certificate())
         with socket.socket() as free:
-            free.bind(("127.0.0.1", port))
+            try:
+                free.bind(("127.0.0.1", port))
+            except OSError:
+                return False
+    return True
+
+
+async def test_a_number_that_is_taken_for_udp_alone_is_not_half_used():
+    # The kernel may give one such number to a connection of another test; what a listener left would be met each time.
+    assert any([await left_for_tcp_after_a_failure() for _ in range(3)])
 
 
 @pytest.mark.parametrize(
