@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from tallow_net.transport.certificates import authority_check, generate_certificate, spki_sha256
+from tallow_net.transport.memory import memory_pair
 
 
 def test_a_generated_certificate_names_its_key():
@@ -35,6 +36,49 @@ def test_no_key_shows_in_repr():
 def test_bytes_that_are_no_certificate_have_no_pin():
     with pytest.raises(ValueError):
         spki_sha256(b"\x30\x03abc")
+
+
+VERSION_3 = bytes.fromhex("a003020102")
+P256_KEY = bytes.fromhex("06082a8648ce3d030107")
+
+
+def changed(old: bytes, new: bytes) -> bytes:
+    """Return a certificate that OpenSSL still shows to whoever asks, with other bytes in it."""
+    made = generate_certificate().certificate_der
+    assert old in made
+    return made.replace(old, new)
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        pytest.param(changed(VERSION_3, bytes.fromhex("a003020105")), id="version 6"),
+        pytest.param(changed(P256_KEY, bytes.fromhex("06082a8648ce3d030163")), id="unknown curve"),
+        pytest.param(
+            changed(bytes.fromhex("06072a8648ce3d0201"), bytes.fromhex("06072a8648ce3d0263")),
+            id="unknown key",
+        ),
+    ],
+)
+def test_a_certificate_that_cannot_be_read_has_no_pin_and_nobody_vouches_for_it(strange: bytes):
+    with pytest.raises(ValueError):
+        spki_sha256(strange)
+    assert not authority_check((strange,), "relay.example")
+    assert not authority_check((generate_certificate().certificate_der, strange), "relay.example")
+    one, other = memory_pair()
+    one.peer_certificate_der = strange
+    assert one.peer_spki is None
+    one.abort()
+    other.abort()
+
+
+def test_an_odd_certificate_prints_no_warning_on_the_users_terminal(recwarn):
+    made = generate_certificate().certificate_der
+    serial = made.index(VERSION_3) + len(VERSION_3) + 2
+    odd = made[:serial] + bytes((made[serial] | 0x80,)) + made[serial + 1 :]  # a negative number
+    assert len(spki_sha256(odd)) == 32
+    assert not authority_check((odd,), "relay.example")
+    assert not recwarn.list
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from tallow_crypto.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cryptography import x509
+
 # A pin names the key, not the dates, so the lifetime protects nothing; ten years outlive any relay's disk.
 LIFETIME_DAYS = 3650
 
@@ -60,18 +62,31 @@ def generate_certificate(common_name: str = "tallow") -> Certificate:
 def spki_sha256(certificate_der: bytes) -> bytes:
     """Return SHA-256 (32 bytes) of the SubjectPublicKeyInfo (RFC 5280, section 4.1) of a DER certificate.
 
-    Raises ValueError where the bytes are no certificate.
+    Raises ValueError where the bytes are no certificate, or one that cannot be read.
     """
-    from cryptography import x509
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
 
     try:
-        key = x509.load_der_x509_certificate(certificate_der).public_key()
+        key = _read(certificate_der).public_key()
     except UnsupportedAlgorithm as error:
         raise ValueError("The certificate's key is of an unknown kind.") from error
     spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(spki).digest()
+
+
+def _read(certificate_der: bytes) -> x509.Certificate:
+    """Return the certificate; ValueError, and never a warning on the terminal, whatever was sent in its place."""
+    import warnings
+
+    from cryptography import x509
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # oddities of what others made are nothing that the user could mend
+        try:
+            return x509.load_der_x509_certificate(certificate_der)
+        except x509.InvalidVersion as error:
+            raise ValueError("The certificate is of an unknown version.") from error
 
 
 def authority_check(chain_der: Sequence[bytes], host: str) -> bool:
@@ -82,7 +97,6 @@ def authority_check(chain_der: Sequence[bytes], host: str) -> bool:
     """
     import ipaddress
     import ssl
-    import warnings
 
     from cryptography import x509
     from cryptography.x509 import verification
@@ -91,13 +105,11 @@ def authority_check(chain_der: Sequence[bytes], host: str) -> bool:
     if not roots or not chain_der:
         return False
     anchors = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # an old root's oddities are its maker's affair, not the user's
-        for root in roots:
-            try:
-                anchors.append(x509.load_der_x509_certificate(root))
-            except ValueError:
-                continue  # a system store may hold a root that is too old to parse; the others still count
+    for root in roots:
+        try:
+            anchors.append(_read(root))
+        except ValueError:
+            continue  # a system store may hold a root that is too old to parse; the others still count
     try:
         subject: x509.DNSName | x509.IPAddress = x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
@@ -106,7 +118,7 @@ def authority_check(chain_der: Sequence[bytes], host: str) -> bool:
         except (UnicodeError, ValueError):
             return False
     try:
-        leaf, *rest = [x509.load_der_x509_certificate(der) for der in chain_der]
+        leaf, *rest = [_read(der) for der in chain_der]
         verifier = (
             verification.PolicyBuilder().store(verification.Store(anchors)).build_server_verifier(subject)
         )

@@ -57,12 +57,15 @@ class Transport(ABC):
 
     @property
     def peer_spki(self) -> bytes | None:
-        """SHA-256 (32 bytes) of the SubjectPublicKeyInfo of the peer's certificate, or None without one."""
+        """SHA-256 (32 bytes) of the SubjectPublicKeyInfo of the peer's certificate, or None without a readable one."""
         if self.peer_certificate_der is None:
             return None
         from tallow_net.transport.certificates import spki_sha256
 
-        return spki_sha256(self.peer_certificate_der)
+        try:
+            return spki_sha256(self.peer_certificate_der)
+        except ValueError:
+            return None
 
     @abstractmethod
     async def send(self, *buffers: Buffer) -> None:
