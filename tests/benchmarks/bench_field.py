@@ -81,7 +81,9 @@ def main() -> int:
         "--quick", action="store_true", help="small sizes, one round; no figures for the record"
     )
     parser.add_argument("--render", action="store_true", help="measure nothing")
-    parser.add_argument("--install-peers", action="store_true", help="what Debian and PyPI have of them")
+    parser.add_argument(
+        "--install-peers", action="store_true", help="from Debian, PyPI and, with Go and Rust, from source"
+    )
     parser.add_argument(
         "--work", type=Path, default=cache / "tallow-bench", help="peers, raw results and the data sent"
     )

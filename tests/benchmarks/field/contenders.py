@@ -1,7 +1,6 @@
 """Every program that is measured, behind one interface: open its servers, send once, close.
 
-croc and sendme are driven by their published options; they are not to be had from the registries that `--install-peers`
-uses, so whoever wants them in the comparison puts them on PATH.
+croc and sendme look for servers of their makers. Here they run where no way leads outside, with servers of their own.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.benchmarks.field.processes import Ended, FailedError, Program, free_port, output_of
+from tests.benchmarks.field.processes import Ended, FailedError, Program, free_port, free_ports, output_of
 
 if TYPE_CHECKING:
     from tests.benchmarks.field.places import Place
@@ -30,6 +29,8 @@ WORMHOLE_PACKAGES = (
     "magic-wormhole-mailbox-server==0.8.0",
     "magic-wormhole-transit-relay==0.5.0",
 )
+CROC = "github.com/schollz/croc/v10@v10.7.0"  # needs Go
+SENDME = "sendme@0.37.1"  # needs Rust, and ten minutes
 DEBIAN_PACKAGES = {"rsync": "rsync", "sshd": "openssh-server", "scp": "openssh-client", "iperf3": "iperf3"}
 
 
@@ -72,12 +73,17 @@ class Contender(ABC):
     compares = True
     most_rounds = 0  # 0: as many as the case has
     is_reference = False  # a reference is no tool of the same kind: a raw limit, a local copy
+    is_closed = False  # it would look for servers outside: it runs where there is no way to them
 
     def __init__(self, place: Place, peers: Path, work: Path) -> None:
-        self.place = place
+        self.place = place.closed() if self.is_closed else place
         self.peers = peers
         self.work = work
         self.programs: list[Program] = []
+
+    def found(self, program: str) -> str | None:
+        """Return the path of a peer's program, None where there is none."""
+        return shutil.which(program) or shutil.which(program, path=self.peers / "bin")
 
     @abstractmethod
     def missing(self) -> str | None:
@@ -421,38 +427,48 @@ class Croc(Contender):
 
     name = "croc"
     route = "direct"
+    options: tuple[str, ...] = ()
+    is_closed = True
     numbers = itertools.count(1000)
 
     def missing(self) -> str | None:
-        return None if shutil.which("croc") else "croc is not on PATH"
+        return (
+            self.place.missing()
+            if self.found("croc")
+            else "it is not installed: use --install-peers with Go at hand"
+        )
 
     def version(self) -> str:
-        return output_of(["croc", "--version"]).split()[-1]
+        return output_of([self.found("croc"), "--version"]).split()[-1]
 
     def open(self) -> None:
-        self.ports = ",".join(str(free_port()) for _ in range(5))
-        self.first = self.ports.split(",")[0]
+        self.port = free_ports(5)
         self.relay = None
         if self.route == "relay":
-            self.relay = self.server(self.place.at_sender("croc", "relay", "--ports", self.ports))
-            self.relay.line(lambda line: self.first in line)
+            words = ["relay", "--host", self.place.sender_address, "--port", self.port]
+            self.relay = self.server(self.place.at_sender(self.found("croc"), *words))
+            self.relay.line(lambda line: str(self.port) in line)
 
     def run(self, job: Job) -> Run:
         job.out.mkdir()
-        secret = {"CROC_SECRET": f"{next(self.numbers)}-benchmark-run-{time.monotonic_ns()}"}
-        address = f"{self.place.sender_address}:{self.first}"
+        environment = {
+            "CROC_SECRET": f"{next(self.numbers)}-benchmark-run-{time.monotonic_ns()}",
+            "CROC_CONFIG_DIR": str(self.work / "croc"),
+        }
+        address = f"{self.place.sender_address}:{self.port}"
         relay_cpu = self.relay.cpu_s() if self.relay else 0.0
         if self.relay:
-            sending, receiving = ["--no-local"], ["--relay", address]
+            relay, sending, receiving = ["--relay", address], ["--no-local"], ["--relay", address]
         else:
-            sending, receiving = ["--ports", self.ports], ["--ip", address]
-        relay = ["--relay", address] if self.relay else []
-        words = ["croc", "--yes", "--ignore-stdin", *relay, "send", *sending, job.source]
-        sender = Program(self.place.at_sender(*words), environment=secret)
+            relay, sending, receiving = [], ["--port", self.port], ["--ip", address]
+        common = [self.found("croc"), "--yes", "--ignore-stdin", "--disable-clipboard", *self.options]
+        sender = Program(
+            self.place.at_sender(*common, *relay, "send", *sending, job.source), environment=environment
+        )
         try:
-            sender.line(lambda line: "croc" in line.lower() and "send" not in line.lower())
-            words = ["croc", "--yes", "--overwrite", "--ignore-stdin", *receiving, "--out", job.out]
-            receiver = Program(self.place.at_receiver(*words), environment=secret)
+            sender.line(lambda line: environment["CROC_SECRET"] in line, job.timeout_s)
+            words = [*common, "--overwrite", *receiving, "--out", job.out]
+            receiver = Program(self.place.at_receiver(*words), environment=environment)
             try:
                 received = receiver.wait(job.timeout_s)
             finally:
@@ -474,23 +490,43 @@ class RelayedCroc(Croc):
     route = "relay"
 
 
+class PlainCroc(Croc):
+    """croc at its fastest with what cannot be compressed."""
+
+    name = "croc, no compression"
+    options = ("--no-compress",)
+
+
+class RelayedPlainCroc(RelayedCroc):
+    """The same through a relay of its own."""
+
+    name = "croc, relayed, no compression"
+    options = ("--no-compress",)
+
+
 class Sendme(Contender):
     name = "sendme"
+    is_closed = True
 
     def missing(self) -> str | None:
-        return None if shutil.which("sendme") else "sendme is not on PATH"
+        return (
+            self.place.missing()
+            if self.found("sendme")
+            else "it is not installed: use --install-peers with Rust at hand"
+        )
 
     def version(self) -> str:
-        return output_of(["sendme", "--version"]).split()[-1]
+        return output_of([self.found("sendme"), "--version"]).split()[-1]
 
     def run(self, job: Job) -> Run:
         job.out.mkdir()
-        sender = Program(
-            self.place.at_sender("sendme", "send", "--ticket-type", "addresses", job.source), folder=self.work
-        )
+        program = self.found("sendme")
+        words = [program, "send", "--relay", "disabled", "--ticket-type", "addresses", job.source]
+        sender = Program(self.place.at_sender(*words), folder=self.work)
         try:
-            ticket = sender.line(lambda line: "sendme receive" in line).split()[-1]
-            receiver = Program(self.place.at_receiver("sendme", "receive", ticket), folder=job.out)
+            ticket = sender.line(lambda line: "sendme receive" in line, job.timeout_s).split()[-1]
+            words = [program, "receive", "--relay", "disabled", ticket]
+            receiver = Program(self.place.at_receiver(*words), folder=job.out)
             try:
                 received = receiver.wait(job.timeout_s)
             finally:
@@ -520,7 +556,9 @@ def iperf(name: str, seconds: int = 0, most_rounds: int = 0) -> type[Iperf]:
 
 
 def install_peers(peers: Path) -> None:
-    """Install what Debian and PyPI have: packages by apt-get where this is root, magic-wormhole into a venv of its own."""
+    """Install what can be had: packages by apt-get where this is root, magic-wormhole into a venv of its own, croc and
+    sendme from their sources where there is a compiler.
+    """
     wanted = [
         package
         for program, package in DEBIAN_PACKAGES.items()
@@ -538,3 +576,10 @@ def install_peers(peers: Path) -> None:
         pip = [str(peers / "wormhole" / "bin" / "python"), "-m", "pip", "--quiet", "install"]
         if subprocess.run([*pip, *WORMHOLE_PACKAGES], check=False).returncode != 0:
             raise FailedError("magic-wormhole could not be installed")
+    programs = peers / "bin"
+    if shutil.which("go") and not (programs / "croc").exists():
+        go = {**os.environ, "GOBIN": str(programs)}
+        subprocess.run(["go", "install", CROC], check=False, env=go)
+    if shutil.which("cargo") and not (programs / "sendme").exists():
+        cargo = ["cargo", "install", "--quiet", "--locked", "--root", peers, SENDME]
+        subprocess.run(cargo, check=False)

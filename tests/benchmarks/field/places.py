@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
-from tests.netns.kit import Conditions, Network, network, why_not
+from tests.netns.kit import Conditions, Namespace, Network, network, why_not
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -26,6 +27,9 @@ class Place(Protocol):
 
     def describe(self) -> str:
         """Say in half a sentence what it is."""
+
+    def closed(self) -> Place:
+        """Return this place, or one like it, from which no way leads outside."""
 
     def at_sender(self, *words: object) -> list[str]:
         """Return the command that runs `words` on the sender's machine."""
@@ -54,6 +58,10 @@ class Loopback:
         control = Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
         return f"loopback, congestion control {control}"
 
+    def closed(self) -> Place:
+        """Return a namespace with nothing but loopback."""
+        return Closed()
+
     def at_sender(self, *words: object) -> list[str]:
         """Run it as it is."""
         return [str(word) for word in words]
@@ -67,6 +75,28 @@ class Loopback:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         pass
+
+
+class Closed(Loopback):
+    """A namespace with nothing but loopback, made when it is first used; it ends with this process."""
+
+    def missing(self) -> str | None:
+        """Say why no namespace can be made."""
+        return why_not()
+
+    @cached_property
+    def _namespace(self) -> Namespace:
+        return Namespace("closed")
+
+    def closed(self) -> Place:
+        """Return itself."""
+        return self
+
+    def at_sender(self, *words: object) -> list[str]:
+        """Run it in the namespace."""
+        return self._namespace.command(*words)
+
+    at_receiver = at_sender
 
 
 class Emulated:
@@ -99,6 +129,10 @@ class Emulated:
         if self.loss:
             words.append(f"{self.loss * 100:g} % of the packets lost each way")
         return f"emulated link: {', '.join(words)}, MTU 1500, congestion control {self.control}"
+
+    def closed(self) -> Place:
+        """Return itself: its namespaces have no way outside."""
+        return self
 
     def at_sender(self, *words: object) -> list[str]:
         """Run it in the sender's namespace."""

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -157,3 +157,17 @@ def free_port() -> int:
     """Return a TCP port that nobody uses at the moment."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
+
+
+def free_ports(count: int) -> int:
+    """Return the first of `count` neighbouring TCP ports that nobody uses at the moment; raises FailedError."""
+    for _ in range(100):
+        first = free_port()
+        try:
+            with ExitStack() as servers:
+                for port in range(first, first + count):
+                    servers.enter_context(socket.create_server(("127.0.0.1", port)))
+        except (OSError, OverflowError):
+            continue
+        return first
+    raise FailedError(f"there are no {count} neighbouring free ports")

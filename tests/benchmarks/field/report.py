@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from tests.benchmarks.field import figures as f
-from tests.benchmarks.field.targets import IPERF, SCP, Target, targets
+from tests.benchmarks.field.targets import CROC, CROC_RELAYED, IPERF, SCP, Target, targets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,6 +41,8 @@ compared byte for byte with its source. Cells are medians, with the range in bra
 - **Peak** is the largest resident set of any one process; below about 30 MB the kernel's figure is the benchmark's own.
 - A virtual machine may give free pages back to its host and get them again slowly, which alone can halve a figure. So
   before each run with large files that much memory is written and freed, and their copies are deleted after it.
+- croc and sendme would look for servers of their makers, so they run in a namespace with nothing but loopback. croc runs
+  with `--no-compress` where the bytes are random, which is its best; where both forms stand, the first is its default.
 - Small files that were just deleted slow down the next ones on ext4. So each run has a new folder, and what is received
   stays until the case is over.
 - Links are two namespaces and our own emulator (tests/netns/emulator.py), in Python, which takes a part of a core.
@@ -100,6 +102,16 @@ def _case(result: Mapping[str, Any]) -> Iterator[str]:
         yield "```text\n" + _without_records(result["text"]) + "\n```\n"
 
 
+def _short(name: str) -> str:
+    """Return a contender's name for the head of a column."""
+    return (
+        name.replace(", relayed", "")
+        .removesuffix(", one stream")
+        .removesuffix(", one CUBIC stream")
+        .partition(" (")[0]
+    )
+
+
 def _without_records(text: str) -> str:
     return "\n".join(line for line in text.splitlines() if not line.startswith("{"))
 
@@ -122,7 +134,9 @@ def _transfers(result: Mapping[str, Any]) -> Iterator[str]:
             "rsync over ssh",
             "cp -r",
             "croc",
-            "croc, relayed",
+            CROC,
+            CROC_RELAYED,
+            "sendme",
         )
         if name in found
     ]
@@ -134,7 +148,7 @@ def _transfers(result: Mapping[str, Any]) -> Iterator[str]:
     ]
     has_relay = any(run["relay_cpu_s"] is not None for one in found.values() for run in one["runs"])
     head += ["relay's CPU, s a GiB"] if has_relay else []
-    head += ["peak, MB", *(f"of {name.partition(',')[0].partition(' (')[0]}" for name in references)]
+    head += ["peak, MB", *(f"of {_short(name)}" for name in references)]
     rows = [
         _row(name, one, found, references, result, by_rate=by_rate, has_relay=has_relay)
         for name, one in found.items()
