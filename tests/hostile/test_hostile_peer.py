@@ -804,7 +804,7 @@ def test_a_loopback_candidate_of_a_stranger_is_taken_down_and_never_tried(tmp_pa
     places = tuple(Candidate(CandidateKind.TCP, ipaddress.ip_address(text).packed, 80) for text in bad)
     peer.say(Paths(PathLimit.ANY, places))
     assert peer.session.error is None
-    said = peer.session.peer_paths
+    said = peer.session.agreement.theirs
     assert said is not None
     networks = [ipaddress.ip_interface("10.1.2.3/24"), ipaddress.ip_interface("2001:db8::5/64")]
     tried = acceptable(said.candidates, networks, tuple(CandidateKind))
@@ -817,7 +817,7 @@ def test_paths_may_be_said_again_and_again_and_the_last_one_alone_is_kept(tmp_pa
     for _ in range(500):
         peer.say(Paths(PathLimit.ANY))
     assert peer.session.error is None
-    assert peer.session.peer_paths == Paths(PathLimit.ANY)
+    assert peer.session.agreement.theirs == Paths(PathLimit.ANY)
     peer.session.role.close()
 
 

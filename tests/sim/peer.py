@@ -349,7 +349,11 @@ class Peer:
     def _return(self) -> None:
         """Try to meet the other side again, each way when it is due."""
         now = self.world.now
-        direct = self.side is Side.B and self.net.direct and self.session.allowed is not PathLimit.RELAY_ONLY
+        direct = (
+            self.side is Side.B
+            and self.net.direct
+            and self.session.agreement.allowed is not PathLimit.RELAY_ONLY
+        )
         ways = (Way.ROOM, Way.DIRECT) if direct else (Way.ROOM,)
         for way in self._returning.look(self.session.gone_since, ways, now):
             self.world.note(f"{self.name} returns by {way.value}")

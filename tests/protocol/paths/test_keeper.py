@@ -88,8 +88,8 @@ class Meeting(Shells):
     async def port_of(self, side):
         """The port at which the keeper of `side` says that it listens."""
         session = self.sessions[Side.B if side is Side.A else Side.A]
-        await self.until(lambda: session.peer_paths and session.peer_paths.candidates)
-        return session.peer_paths.candidates[0].port
+        await self.until(lambda: session.agreement.theirs and session.agreement.theirs.candidates)
+        return session.agreement.theirs.candidates[0].port
 
     def direct(self, side):
         return [link for link in self.sessions[side].links if link.path.direct and link.proven]
@@ -212,7 +212,7 @@ async def test_an_address_that_must_not_be_tried_is_not_even_dialled(tmp_path):
 async def test_with_the_relay_alone_nothing_is_offered_nothing_tried_and_nobody_listens(tmp_path, side):
     other = Side.B if side is Side.A else Side.A
     async with meeting(tmp_path) as (met, running), Stranger() as stranger:
-        met.sessions[side].paths_limit = PathLimit.RELAY_ONLY
+        met.sessions[side].agreement.ours = PathLimit.RELAY_ONLY
         keeper = met.keep(side, allowed=Allowed(paths=PathLimit.RELAY_ONLY))
         met.say(side, limit=PathLimit.RELAY_ONLY)
         met.keep(other)
@@ -220,7 +220,7 @@ async def test_with_the_relay_alone_nothing_is_offered_nothing_tried_and_nobody_
         met.accept()
         await running
         assert keeper._door.ports == {}
-        assert met.sessions[other].peer_paths == Paths(PathLimit.RELAY_ONLY, ())
+        assert met.sessions[other].agreement.theirs == Paths(PathLimit.RELAY_ONLY, ())
         assert {path for path, _ in met.paths_of(Side.B)} == {PathKind.RELAY_TCP}
     assert stranger.got == []
 

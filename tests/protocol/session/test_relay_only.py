@@ -35,7 +35,7 @@ def test_a_direct_connection_that_stood_before_ends_with_the_peers_limit():
 def test_a_direct_connection_that_comes_after_it_is_refused():
     pair = begun()
     for session in pair.sessions.values():
-        session.allowed = PathLimit.RELAY_ONLY
+        session.agreement.allowed = PathLimit.RELAY_ONLY
     with pytest.raises(AttachError):
         attach(pair, PathKind.DIRECT_TCP)
     opened, accepted = attach(pair, PathKind.RELAY_TCP)

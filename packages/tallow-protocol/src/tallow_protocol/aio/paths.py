@@ -229,9 +229,9 @@ class PathKeeper:
             session.awaits_confirmation,
             session.machine.state,
             session.offer_bytes,
-            session.allowed,
+            session.agreement.allowed,
             session.connections_wanted,
-            session.peer_paths,
+            session.agreement.theirs,
             session.gone,
             links,
         )
@@ -333,7 +333,7 @@ class PathKeeper:
     async def _sight(self) -> Sight:
         session = self._session
         ready = session.begun and not session.over and not session.awaits_confirmation
-        offered = session.peer_paths
+        offered = session.agreement.theirs
         if ready and offered is not self._judged and offered is not None and offered.candidates:
             await self._know_interfaces()
             self._judged = offered
@@ -343,7 +343,7 @@ class PathKeeper:
             ready=ready,
             state=session.machine.state,
             offer_bytes=session.offer_bytes,
-            allowed=session.allowed,
+            allowed=session.agreement.allowed,
             wanted=session.connections_wanted,
             direct=len(direct),
             dedicated=sum(link.dedicated for link in direct),

@@ -20,13 +20,22 @@ from tallow_net.signaling import Side
 from tallow_protocol.core import labels
 from tallow_protocol.core.keyschedule import side_byte
 from tallow_protocol.core.messages import Auth
-from tallow_protocol.errors import AuthError, MisuseError, UnsupportedSystemError
+from tallow_protocol.errors import (
+    AuthError,
+    MisuseError,
+    NotVerifiedError,
+    UnexpectedMessageError,
+    UnsupportedSystemError,
+)
+from tallow_protocol.events import Event, PeerIdentified, VerificationNeeded
 from tallow_protocol.limits import SAS_NONCE_BYTES
 
 if TYPE_CHECKING:
     from tallow_crypto.fingerprint import Fingerprint
 
-__all__ = ["SignerPort", "auth_message", "check_auth", "make_auth"]
+    from tallow_protocol.core.keyschedule import SessionKeys
+
+__all__ = ["Introduction", "SignerPort", "auth_message", "check_auth", "make_auth"]
 
 _NO_FINGERPRINT = bytes(32)
 
@@ -95,3 +104,55 @@ def check_auth(
     except CryptoError:
         raise AuthError from None
     return key
+
+
+class Introduction:
+    """How the sides of one session show each other who they are, and whether a user has yet to compare the digits."""
+
+    def __init__(
+        self,
+        side: Side,
+        keys: SessionKeys,
+        *,
+        verify: bool,
+        sas_nonce: bytes | None,
+        sas_commitment: bytes | None,
+    ) -> None:
+        """`verify` asks our user for the digits. The 32 bytes are those of `Session`."""
+        if (sas_nonce is None) is (side is Side.A) or (sas_commitment is None) is (side is Side.B):
+            raise MisuseError("the sender gives the nonce behind its commitment, the receiver the commitment")
+        self.peer: IdentityPublicKey | None = None
+        self.awaits_confirmation = verify
+        self._side = side
+        self._keys = keys
+        self._verify = verify
+        self._sas_nonce = sas_nonce
+        self._sas_commitment = sas_commitment
+
+    def ours(self, signer: SignerPort) -> Auth:
+        """Return our own Auth."""
+        return make_auth(
+            signer, self._side, self._keys.transcript_hash, r_a=self._sas_nonce, verify=self._verify
+        )
+
+    def take(self, auth: Auth) -> list[Event]:
+        """Take the peer's Auth; return what the application should know. Raises AuthError, UnexpectedMessageError."""
+        if self.peer is not None:
+            raise UnexpectedMessageError
+        other = Side.B if self._side is Side.A else Side.A
+        self.peer = check_auth(auth, other, self._keys.transcript_hash, sas_commit=self._sas_commitment)
+        events: list[Event] = [PeerIdentified(self.peer.fingerprint, None)]
+        nonce = self._sas_nonce if self._side is Side.A else auth.r_a
+        if nonce is None:
+            raise AuthError
+        if self._verify or auth.verify:
+            events.append(VerificationNeeded(self._keys.sas(nonce), must_confirm=self._verify))
+        return events
+
+    def confirm(self, *, yes: bool) -> None:
+        """Take our user's answer to the digits. Raises NotVerifiedError for a no, MisuseError where none is due."""
+        if not self.awaits_confirmation or self.peer is None:
+            raise MisuseError("nothing waits to be confirmed")
+        if not yes:
+            raise NotVerifiedError
+        self.awaits_confirmation = False
