@@ -123,6 +123,70 @@ def test_a_reader_that_went_away_ends_the_command_without_a_word():
     assert (ended.returncode, ended.stderr) == (141, "")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["--version"],
+        ["send", "--help"],
+        ["receive", "--help"],
+        ["resume", "--help"],
+        ["resume", "clean", "--help"],
+        ["resume", "clean", "--json"],
+        ["send", "--dry-run", "--json", "."],
+        ["receive", "--json", "--trnsport", "tcp"],
+    ],
+    ids=" ".join,
+)
+def test_whatever_a_reader_that_went_away_was_to_read_the_code_says_so(tmp_path, words):
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", "tallow_cli", *words],
+            check=False,
+            timeout=DEADLINE_S,
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "TALLOW_HOME": str(tmp_path / "home")},
+        )
+    finally:
+        os.close(write)
+    assert (ended.returncode, ended.stderr) == (141, "")
+
+
+def test_an_error_that_nobody_reads_keeps_its_code():
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", "tallow_cli", "sned"], check=False, timeout=DEADLINE_S, stderr=write
+        )
+    finally:
+        os.close(write)
+    assert ended.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence", "hint"),
+    [
+        (["resume"], "a command is missing", "see tallow resume --help"),
+        (["send", "--text"], "option '--text' requires an argument", "see tallow send --help"),
+        (
+            ["resume", "clean", "--older-than", "-1"],
+            "--older-than is a number of days such as 7, not '-1'",
+            "",
+        ),
+    ],
+)
+def test_a_wrong_command_line_is_told_where_help_is(words, sentence, hint):
+    ended = run_tallow(*words)
+    assert ended.returncode == 2
+    assert ended.stderr == f"tallow: error: {sentence}\n" + (f"hint: {hint}\n" if hint else "")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_under_standard_output_is_said():
     ended = run_broken(

@@ -36,6 +36,18 @@ class Both:
         self.stage.processes.append(process)
         return process
 
+    def resume(self, *words):
+        """Run `tallow resume` where the receiver would, but in another folder."""
+        return subprocess.run(
+            [TALLOW, "resume", *words],
+            env={**os.environ, "TALLOW_HOME": str(self.folder / "b")},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=20,
+        )
+
     def interrupted(self, source, victim, *, rate=RATE, at_bytes=KILL_AT):
         """Kill one side once so much is verified, and end the other."""
         sides = dict(zip(("sender", "receiver"), self.start(source, limit=("--limit", rate)), strict=True))
@@ -99,25 +111,12 @@ def test_a_source_that_changed_under_the_same_time_starts_anew_and_says_so(both,
     assert (both.out / source.name).read_bytes() == source.read_bytes()
 
 
-def test_what_is_left_is_listed_and_cleaned(both, source, tmp_path):
+def test_what_is_left_is_listed_and_cleaned(both, source):
     both.interrupted_in_mid_file(source, "receiver")
-    environment = {**os.environ, "TALLOW_HOME": str(tmp_path / "b")}
-
-    def resume(*words):
-        return subprocess.run(
-            [TALLOW, "resume", *words],
-            env=environment,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=20,
-        )
-
-    listed = resume("list").stdout  # the store remembers the place
+    listed = both.resume("list").stdout  # the store remembers the place
     assert "report.iso" in listed
     assert str(both.out) in listed
-    assert "Removed 0 partial files" in resume("clean", "--older-than", "1").stderr
-    assert "Removed 1 partial file," in resume("clean").stderr
+    assert "Removed 0 partial files" in both.resume("clean", "--older-than", "1").stderr
+    assert "Removed 1 partial file, " in both.resume("clean").stderr
     assert list(both.out.iterdir()) == []
-    assert resume("list").stdout == ""
+    assert both.resume("list").stdout == ""

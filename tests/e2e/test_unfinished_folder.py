@@ -1,5 +1,6 @@
 """Killed in the middle of a folder and started again: the folder goes on by itself, whatever was to be asked of conflicts."""
 
+import json
 import random
 
 import pytest
@@ -81,3 +82,29 @@ def test_what_somebody_changed_meanwhile_is_a_conflict_and_stays(both, tmp_path)
     assert (sender.end(), receiver.end()) == (12, 12), (sender.raw, receiver.raw)
     assert "photos/" + changed.name in receiver.error["message"]
     assert changed.read_bytes() == b"mine"
+
+
+def test_an_interrupted_folder_is_listed_and_what_arrived_outlives_cleaning(both, tmp_path):
+    folder = tmp_path / "offered" / "photos"
+    make_large(folder)
+    both.interrupted(folder, "receiver", rate="8M", at_bytes=5 * MIB)
+    there = contents(both.out / "photos")
+
+    shown = both.resume("list").stdout  # the store remembers the place
+    assert f"photos/  {len(there)} of 10 files, " in shown
+    assert f"in {both.out}, from " in shown
+    (told, *partials) = [
+        json.loads(line) for line in both.resume("list", "--json", both.out).stdout.split("\n") if line
+    ]
+    assert (told["event"], told["names"], told["files"], told["total_files"]) == (
+        "interrupted",
+        ["photos/"],
+        len(there),
+        10,
+    )
+    assert {event["event"] for event in partials} <= {"partial"}
+
+    assert "what was noted of 1 interrupted transfer" in both.resume("clean").stderr
+    assert both.resume("list").stderr == "Nothing is left of interrupted transfers.\n"
+    assert [path.name for path in both.out.iterdir()] == ["photos"]
+    assert contents(both.out / "photos") == there

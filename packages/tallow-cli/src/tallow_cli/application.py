@@ -22,6 +22,7 @@ from tallow_cli.errors import (
     failure_of,
 )
 from tallow_cli.exit_codes import ExitCode, exit_code_of
+from tallow_cli.options import OTHER
 from tallow_cli.version import VERSION
 
 if TYPE_CHECKING:
@@ -43,16 +44,29 @@ _CODE_LIKE = re.compile(r"\b[0-9]+(?:-[a-z]+){2,}\b|\b[0-9]+:\S{12,}")
 class Border:
     """What a command leaves for whoever reports its end: the output it had opened, if it came that far."""
 
-    def __init__(self, *, json: bool) -> None:
+    def __init__(self, *, json: bool, command: str = "tallow") -> None:
         self.json = json
+        self.command = command
         self.output: Output | None = None
 
 
 class _Command(typer.core.TyperCommand):
-    """A command whose usage line names its arguments plainly: PATH..., not {PATH...}."""
+    """A command whose help names its arguments plainly, PATH... and not {PATH...}, and has its options in groups."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            row = parameter.get_help_record(ctx)
+            is_argument = parameter.param_type_name == "argument"
+            title = "Arguments" if is_argument else getattr(parameter, "rich_help_panel", None) or OTHER
+            if row is not None:
+                sections.setdefault(title, []).append(row)
+        for title in sorted(sections, key=lambda title: title == OTHER):
+            with formatter.section(title):
+                formatter.write_dl(sections[title])
 
 
 class _LazyGroup(typer.core.TyperGroup):
@@ -115,14 +129,18 @@ def invoke(arguments: Sequence[str]) -> int:
     """Run the command that `arguments` name and return its exit code; every failure is reported here."""
     debug = os.environ.get("TALLOW_DEBUG") == "1"
     _set_up_diagnostics(debug=debug)
-    border = Border(json="--json" in arguments)
+    named = " ".join(["tallow", *(arguments[:1] if arguments[:1] and arguments[0] in _COMMANDS else ())])
+    border = Border(json="--json" in arguments, command=named)
     try:
         result = typer.main.get_command(_application).main(
             args=list(arguments), prog_name="tallow", standalone_mode=False, obj=border
         )
         if result == ExitCode.INTERRUPTED:  # typer met Ctrl-C before a session could
             raise StoppedError("interrupted")
-    except OutputClosedError:
+    except (
+        OutputClosedError,
+        SystemExit,
+    ):  # typer exits by itself for one reason: its own writing met no reader
         return ExitCode.OUTPUT_CLOSED
     except (
         OSError
@@ -139,11 +157,12 @@ def _report(error: Exception, border: Border) -> int:
     if hasattr(
         error, "format_message"
     ):  # typer's errors; their class is vendored, its name differs by version
-        error = _usage_error(error)
+        error = _usage_error(error, border.command)
     failure = failure_of(error)
     output = border.output
+    from tallow_cli.output.interface import Sink
+
     if border.json:
-        from tallow_cli.output.interface import Sink
         from tallow_cli.output.line import error_line
 
         try:
@@ -157,18 +176,21 @@ def _report(error: Exception, border: Border) -> int:
             pass  # standard output cannot be written; standard error says what happened
     if border.json or output is None:
         for line in failure.lines():
-            sys.stderr.write(f"{line}\n")
+            Sink.stderr().line(line)
     else:
         output.failed(failure)
     return exit_code_of(failure.code)
 
 
-def _usage_error(error: Any) -> UsageError:
-    """Return typer's error in our words: `Missing argument 'PATH...'.` becomes a sentence of our kind."""
+def _usage_error(error: Any, named: str) -> UsageError:
+    """Return typer's error in our words: `Missing argument 'PATH...'.` becomes a sentence of our kind.
+
+    `named` is the command where the error does not know it.
+    """
     context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "tallow"
+    command = context.command_path if context is not None else named
     if type(error).__name__ == "NoArgsIsHelpError":  # its message is the whole help
-        missing = "a command is missing" if command == "tallow" else "a path is missing"
+        missing = "a path is missing" if command == "tallow send" else "a command is missing"
         return UsageError(missing, hints=(f"see {command} --help",))
     near = sorted(getattr(error, "possibilities", None) or ())
     hints = (*([f"did you mean {' or '.join(near)}?"] if near else ()), f"see {command} --help")

@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from tallow_cli.options import (
+    ANSWER,
+    WAY,
     Anonymous,
     Conflict,
     DirectOnly,
@@ -33,15 +35,6 @@ def receive(
             show_default=False,
         ),
     ] = None,
-    relay: Relay = None,
-    peer: Annotated[
-        str | None,
-        typer.Option("--peer", metavar="HOST:PORT", help="Go straight to a sender that listens there."),
-    ] = None,
-    transport: Transport = None,
-    relay_only: RelayOnly = False,
-    direct_only: DirectOnly = False,
-    encrypt_twice: EncryptTwice = False,
     out: Annotated[
         str | None,
         typer.Option(
@@ -49,10 +42,17 @@ def receive(
             "-o",
             metavar="DIR",
             help="The folder to write into, made if missing. [default: this folder]",
+            rich_help_panel=ANSWER,
         ),
     ] = None,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Take the offer without asking. Never overwrites anything.")
+        bool,
+        typer.Option(
+            "--yes",
+            "-y",
+            help="Take the offer without asking. Overwrites nothing, unless --on-conflict says so.",
+            rich_help_panel=ANSWER,
+        ),
     ] = False,
     select: Annotated[
         list[str] | None,
@@ -60,20 +60,48 @@ def receive(
             "--select",
             metavar="PATTERN",
             help="Take only paths that match: 'photos/*.jpg', '*.pdf'. Repeatable.",
+            rich_help_panel=ANSWER,
         ),
     ] = None,
     on_conflict: Annotated[
         Conflict | None,
-        typer.Option("--on-conflict", help="What to do where a name is taken already."),
+        typer.Option(
+            "--on-conflict",
+            help="What to do where a name is taken already. [default: ask]",
+            rich_help_panel=ANSWER,
+        ),
     ] = None,
     stdout: Annotated[
-        bool, typer.Option("--stdout", help="Write the one file or text to standard output.")
+        bool,
+        typer.Option(
+            "--stdout", help="Write the one file or text to standard output.", rich_help_panel=ANSWER
+        ),
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Begin where the disk seems too small.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Begin where the disk seems too small.", rich_help_panel=ANSWER)
+    ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Show the offer and refuse it; the code is used up all the same."),
+        typer.Option(
+            "--dry-run",
+            help="Show the offer and refuse it; the code is used up all the same.",
+            rich_help_panel=ANSWER,
+        ),
     ] = False,
+    relay: Relay = None,
+    peer: Annotated[
+        str | None,
+        typer.Option(
+            "--peer",
+            metavar="HOST:PORT",
+            help="Go straight to a sender that listens there.",
+            rich_help_panel=WAY,
+        ),
+    ] = None,
+    transport: Transport = None,
+    relay_only: RelayOnly = False,
+    direct_only: DirectOnly = False,
+    encrypt_twice: EncryptTwice = False,
     rejoin: Rejoin = None,
     verify: Verify = False,
     anonymous: Anonymous = False,

@@ -6,6 +6,9 @@ from typing import Annotated
 import typer
 
 from tallow_cli.options import (
+    OFFER,
+    PEOPLE,
+    WAY,
     Anonymous,
     DirectOnly,
     EncryptTwice,
@@ -35,20 +38,20 @@ def send(
     text: Annotated[
         str | None,
         typer.Option(
-            "--text", metavar="TEXT", help="Send this text in place of files; it is shown over there."
+            "--text",
+            metavar="TEXT",
+            help="Send this text in place of files; it is shown over there.",
+            rich_help_panel=OFFER,
         ),
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option("--name", metavar="NAME", help="What standard input is called. [default: stdin]"),
-    ] = None,
-    limit: Annotated[
-        str | None,
-        typer.Option("--limit", metavar="RATE", help="Send at most so many bytes a second: 500k, 10M, 1.5G."),
-    ] = None,
-    expire: Annotated[
-        str | None,
-        typer.Option("--expire", metavar="TIME", help="End if nobody used the code for so long: 10m, 2h."),
+        typer.Option(
+            "--name",
+            metavar="NAME",
+            help="What standard input is called. [default: stdin]",
+            rich_help_panel=OFFER,
+        ),
     ] = None,
     exclude: Annotated[
         list[str] | None,
@@ -56,22 +59,42 @@ def send(
             "--exclude",
             metavar="PATTERN",
             help="Leave out what matches, as in a .gitignore file. Repeatable.",
+            rich_help_panel=OFFER,
         ),
     ] = None,
     gitignore: Annotated[
-        bool, typer.Option("--gitignore", help="Leave out what .gitignore files in the folders say.")
+        bool,
+        typer.Option(
+            "--gitignore", help="Leave out what .gitignore files in the folders say.", rich_help_panel=OFFER
+        ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List what would be sent, and end: no code, no network.")
+        bool,
+        typer.Option(
+            "--dry-run", help="List what would be sent, and end: no code, no network.", rich_help_panel=OFFER
+        ),
     ] = False,
     relay: Relay = None,
     transport: Transport = None,
     relay_only: RelayOnly = False,
     direct_only: DirectOnly = False,
     encrypt_twice: EncryptTwice = False,
+    limit: Annotated[
+        str | None,
+        typer.Option(
+            "--limit",
+            metavar="RATE",
+            help="Send at most so many bytes a second: 500k, 10M, 1.5G.",
+            rich_help_panel=WAY,
+        ),
+    ] = None,
     no_compress: Annotated[
         bool,
-        typer.Option("--no-compress", help="Send everything as it is, even where smaller would be faster."),
+        typer.Option(
+            "--no-compress",
+            help="Send everything as it is, even where smaller would be faster.",
+            rich_help_panel=WAY,
+        ),
     ] = False,
     code: Annotated[
         str | None,
@@ -79,11 +102,26 @@ def send(
             "--code",
             metavar="CODE",
             help="A code of your own, for one use: NUMBER-word-word-word or NUMBER:TEXT. [env: TALLOW_CODE]",
+            rich_help_panel=PEOPLE,
         ),
     ] = None,
     words: Annotated[
         int | None,
-        typer.Option("--words", metavar="N", help="How many words the code has, 3 (the default) to 16."),
+        typer.Option(
+            "--words",
+            metavar="N",
+            help="How many words the code has, 3 (the default) to 16.",
+            rich_help_panel=PEOPLE,
+        ),
+    ] = None,
+    expire: Annotated[
+        str | None,
+        typer.Option(
+            "--expire",
+            metavar="TIME",
+            help="End if nobody used the code for so long: 10m, 2h.",
+            rich_help_panel=PEOPLE,
+        ),
     ] = None,
     rejoin: Rejoin = None,
     verify: Verify = False,

@@ -21,18 +21,24 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from tallow_crypto import DerivedHasher, derive_key
+from tallow_crypto import DerivedHasher, Fingerprint, derive_key
 
 from tallow_protocol.core.entries import EntryKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from tallow_crypto import Fingerprint
-
     from tallow_protocol.core.entries import Entry
 
-__all__ = ["RECORD_BYTES_MAX", "Record", "RecordWriter", "decode_record", "record_name"]
+__all__ = [
+    "RECORD_BYTES_MAX",
+    "Record",
+    "RecordWriter",
+    "decode_record",
+    "files_told",
+    "record_name",
+    "sender_of_record",
+]
 
 _Item = TypeVar("_Item")
 
@@ -78,21 +84,54 @@ def decode_record(pieces: Iterable[bytes], sender: Fingerprint, times_ns: Mappin
     Keeps one line at a time, and of files only what was asked for.
     """
     record = Record()
+    for line in _lines(pieces):
+        if not _take(record, line, sender, times_ns):
+            break
+        record.good_bytes += len(line) + 1
+    return record
+
+
+def files_told(pieces: Iterable[bytes], sender: Fingerprint) -> Iterator[tuple[str, int]]:
+    """Yield path and time (nanoseconds) of the files and links that a record says were to be written.
+
+    As `decode_record` reads it: up to the first line that does not check. A path comes again where it was offered again.
+    """
+    record = Record()
+    for line in _lines(pieces):
+        if not _take(record, line, sender, {}):
+            return
+        record.good_bytes += len(line) + 1
+        said = json.loads(_body(line))
+        yield from ((path, mtime_ns) for path, mtime_ns in said.get("wrote", ()))
+
+
+def sender_of_record(beginning: bytes) -> Fingerprint | None:
+    """Return whose transfer a record is of, by its beginning of 256 bytes or more; None where it is no record."""
+    line = beginning.partition(b"\n")[0]
+    try:
+        sender = Fingerprint(bytes.fromhex(json.loads(_body(line))["sender"]))
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return sender if _take(Record(), line, sender, {}) else None
+
+
+def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
     pending = bytearray()
     for piece in pieces:
         pending += piece
         while (end := pending.find(b"\n")) >= 0:
             line = bytes(pending[:end])
             del pending[: end + 1]
-            if not _take(record, line, sender, times_ns):
-                return record
-            record.good_bytes += end + 1
-    return record
+            yield line
+
+
+def _body(line: bytes) -> bytes:
+    return line[2 * _CHECK_BYTES + 1 :]
 
 
 def _take(record: Record, line: bytes, sender: Fingerprint, times_ns: Mapping[str, int]) -> bool:
     """Add a line; return whether it is one."""
-    body = line[2 * _CHECK_BYTES + 1 :]
+    body = _body(line)
     if line != _checked(sender, body):
         return False
     try:

@@ -1,4 +1,7 @@
-"""What lies in the folders of partial files: opened safely, listed, aged, removed. The folder's rules stand in partials.py."""
+"""What lies in the folders of partial files: opened safely, listed, aged, removed.
+
+The folder's rules stand in partials.py; what an interrupted transfer made beside it is told by interrupted.py.
+"""
 
 import contextlib
 import errno
@@ -36,9 +39,11 @@ __all__ = [
     "is_unfinished",
     "list_partials",
     "open_folder",
+    "opened",
     "pairs",
     "partial_info",
     "read_all",
+    "record_names",
     "remove_pair",
 ]
 
@@ -76,11 +81,16 @@ class PartialInfo:
 
 @dataclass(frozen=True, slots=True)
 class CleanedPartials:
-    """How many partial files were removed and how many bytes that freed; how many were left because they are in use."""
+    """What was removed: partial files and the bytes that this freed, records of transfers, folders of killed transfers.
 
-    files: int
-    bytes: int
-    in_use: int
+    `in_use` partial files were left because a transfer uses them.
+    """
+
+    files: int = 0
+    bytes: int = 0
+    in_use: int = 0
+    records: int = 0
+    staging: int = 0
 
 
 def list_partials(
@@ -92,7 +102,7 @@ def list_partials(
     """
     now_s = time.time() if now_s is None else now_s
     found = []
-    with _opened(directory, calls) as handle:
+    with opened(directory, calls) as handle:
         if handle is None:
             return ()
         for name, kinds in pairs(calls.listdir(handle)).items():
@@ -115,10 +125,10 @@ def clean_partials(
     """
     now_s = time.time() if now_s is None else now_s
     files = size_bytes = in_use = 0
-    _clean_staging(directory, calls)
-    with _opened(directory, calls) as handle:
+    staging = _clean_staging(directory, calls)
+    with opened(directory, calls) as handle:
         if handle is None:
-            return CleanedPartials(0, 0, 0)
+            return CleanedPartials(staging=staging)
         for name, kinds in pairs(calls.listdir(handle)).items():
             if age_s(calls, handle, name, kinds, now_s) < older_than_s:
                 continue
@@ -127,15 +137,15 @@ def clean_partials(
                 in_use += 1
             else:
                 files, size_bytes = files + 1, size_bytes + freed
-        clean_records(calls, handle, older_than_s, now_s)
-    return CleanedPartials(files, size_bytes, in_use)
+        records = clean_records(calls, handle, older_than_s, now_s)
+    return CleanedPartials(files, size_bytes, in_use, records, staging)
 
 
 def is_unfinished(
     directory: str | os.PathLike[str], sender: Fingerprint, *, calls: SystemCalls = SYSTEM
 ) -> bool:
     """Return whether an output directory has anything of a sender's unfinished transfer. Raises as `list_partials` does."""
-    with _opened(directory, calls) as handle:
+    with opened(directory, calls) as handle:
         if handle is None:
             return False
         found = calls.listdir(handle)
@@ -145,11 +155,18 @@ def is_unfinished(
         return any(info is not None and info.sender == sender for info in infos)
 
 
-def clean_records(calls: SystemCalls, handle: int, older_than_s: float, now_s: float) -> None:
-    """Remove the records in an open folder of partial files to which nothing was added for so long; one in use stays."""
-    for name in calls.listdir(handle):
-        if not _RECORD.match(name):
-            continue
+def record_names(calls: SystemCalls, handle: int) -> list[str]:
+    """Return the names of the records in an open folder of partial files."""
+    return sorted(name for name in calls.listdir(handle) if _RECORD.match(name))
+
+
+def clean_records(calls: SystemCalls, handle: int, older_than_s: float, now_s: float) -> int:
+    """Remove the records in an open folder of partial files to which nothing was added for so long; one in use stays.
+
+    Return how many went.
+    """
+    gone = 0
+    for name in record_names(calls, handle):
         record = -1
         with contextlib.suppress(OSError):
             old_s = now_s - calls.stat(name, dir_fd=handle).st_mtime_ns / 1e9
@@ -162,24 +179,27 @@ def clean_records(calls: SystemCalls, handle: int, older_than_s: float, now_s: f
                     record = calls.open(name, OLD_FILE, dir_fd=handle)
                 if record < 0 or calls.lock(record):
                     calls.unlink(name, dir_fd=handle)
+                    gone += 1
             finally:
                 if record >= 0:
                     calls.close(record)
+    return gone
 
 
-def _clean_staging(directory: str | os.PathLike[str], calls: SystemCalls) -> None:
+def _clean_staging(directory: str | os.PathLike[str], calls: SystemCalls) -> int:
     with contextlib.suppress(
         OSError, ValueError
-    ):  # no such directory: `_opened` says what there is to be said
+    ):  # no such directory: `opened` says what there is to be said
         handle = calls.open(str(directory), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            clean_staging(calls, handle)
+            return clean_staging(calls, handle)
         finally:
             calls.close(handle)
+    return 0
 
 
 @contextlib.contextmanager
-def _opened(directory: str | os.PathLike[str], calls: SystemCalls) -> Iterator[int | None]:
+def opened(directory: str | os.PathLike[str], calls: SystemCalls) -> Iterator[int | None]:
     """Give the handle of the partials' folder of a directory, None where there is none; remove it if it is empty then."""
     outer = -1
     try:

@@ -112,9 +112,10 @@ def is_staging_name(name: str) -> bool:
     return _DIRECTORY.match(name.casefold()) is not None
 
 
-def clean_staging(calls: SystemCalls, directory: int) -> None:
-    """Remove what killed processes of this user left in an open output directory. Never raises."""
+def clean_staging(calls: SystemCalls, directory: int) -> int:
+    """Remove what killed processes of this user left in an open output directory; return how many. Never raises."""
     found: list[str] = []
+    gone = 0
     with contextlib.suppress(OSError):
         found = [name for name in calls.listdir(directory) if _DIRECTORY.match(name)]
     for name in found:
@@ -132,5 +133,7 @@ def clean_staging(calls: SystemCalls, directory: int) -> None:
                         if _CONTENT.match(content):
                             calls.unlink(content, dir_fd=handle)
                     calls.rmdir(name, dir_fd=directory)
+                    gone += 1
             finally:
                 calls.close(handle)
+    return gone
