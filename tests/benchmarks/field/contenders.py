@@ -48,8 +48,8 @@ class Job:
 class Run:
     """What one transfer took.
 
-    `whole_s` runs from the start of the receiving process to its exit, `own_s` is the program's own figure for the
-    transfer alone. CPU seconds are those of all its processes on both sides, a relay's left out.
+    `whole_s` runs from the start of the receiving process to its exit, `own_s` is the transfer alone where the
+    program says when it begins and ends. CPU seconds are those of all its processes on both sides, a relay's left out.
     """
 
     whole_s: float
@@ -177,11 +177,8 @@ class Tallow(Contender):
         finally:
             sender.stop()
         events = [json.loads(line) for line in receiver.text if line.startswith("{")]
-        run = Run(
-            bytes=job.bytes,
-            own_s=next(e["seconds"] for e in events if e["event"] == "done"),
-            **both(sent, received),
-        )
+        came = {event["event"]: at for event, at in zip(events, receiver.times, strict=True)}
+        run = Run(bytes=job.bytes, own_s=came["done"] - came["started"], **both(sent, received))
         run.facts = {e["event"]: e for e in events if e["event"] in {"connected", "path"}}
         run.facts |= {e["event"]: e for e in map(json.loads, sender.text) if e["event"] == "tuned"}
         if self.relay:

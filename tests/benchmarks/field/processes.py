@@ -51,6 +51,7 @@ class Program:
     ) -> None:
         self.words = [str(word) for word in words]
         self.text: list[str] = []
+        self.times: list[float] = []  # when each line came
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.started = time.perf_counter()
         self.child = subprocess.Popen(
@@ -69,6 +70,7 @@ class Program:
     def _read(self) -> None:
         assert self.child.stdout is not None
         for line in self.child.stdout:
+            self.times.append(time.perf_counter())
             self.text.append(line)
             self._lines.put(line)
         self._lines.put(None)

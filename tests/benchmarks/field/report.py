@@ -33,8 +33,9 @@ Tallow is run as its real commands, `tallow send` and `tallow receive --yes`. Al
 the same run, in turns whose order is reversed every other round, with a warm page cache; every tree that arrives is
 compared byte for byte with its source. Cells are medians, with the range in brackets. MB is a million bytes.
 
-- **Transfer** is the program's own figure (Tallow's `done` event: from the yes to the last verified byte). scp, rsync,
-  magic-wormhole, croc and sendme give none: in the cases of 1 GiB, what they take for 1 KiB is taken off.
+- **Transfer** runs from Tallow's event `started` (the yes) to its `done`: all is verified, on the device, under its final
+  name; the others make nothing durable. scp, rsync, magic-wormhole, croc and sendme say neither: in the cases of 1 GiB, what
+  they take for 1 KiB is taken off.
 - **Whole** runs from the start of the receiving process to its exit, interpreter and imports included. The sender waits.
 - **CPU** is user and system time of all processes of both sides; a relay's is its own column. In the cases of 1 GiB, what
   1 KiB costs is taken off here too.
