@@ -133,6 +133,10 @@ FLUSH_S: Final = 5.0
 FIRST_WAIT_S: Final = 0.3
 """The second transport is raced in after this."""
 
+SMALL_SEGMENT_BYTES: Final = 1220
+"""TCP segments that every path carries: the 1,280 bytes that IPv6 promises, less its header and TCP's. A path may
+swallow larger packets and never say so (a tunnel or PPPoE in it, behind a firewall that drops ICMP)."""
+
 BACKOFF_FIRST_S: Final = 0.5
 """Ceiling of the first wait before a reconnection; the wait is drawn below it."""
 

@@ -24,10 +24,12 @@ DATA_PREAMBLE: Final = b"TLW1"
 """How a data connection differs from TLS, whose first byte is 0x16."""
 
 
-async def open_data_connection(host: str, port: int, token: bytes, timeout_s: float) -> TcpTransport:
+async def open_data_connection(
+    host: str, port: int, token: bytes, timeout_s: float, *, small_segments: bool = False
+) -> TcpTransport:
     """Return a plain connection to the relay at `host` (a literal address) that has said `token` (32 bytes).
 
-    The other side's may not be there yet; nothing tells when it is. Raises RelayUnreachableError, or
+    `small_segments` as for `connected_socket`. The other side's may not be there yet; nothing tells when it is. Raises RelayUnreachableError, or
     ConnectionLostError where the relay ended it at once.
     """
     if len(token) != TOKEN_BYTES:
@@ -35,7 +37,9 @@ async def open_data_connection(host: str, port: int, token: bytes, timeout_s: fl
     try:
         async with asyncio.timeout(timeout_s):
             family, address = (await resolve(host, port, RelayUnreachableError))[0]
-            sock = await connected_socket(address, family, RelayUnreachableError)
+            sock = await connected_socket(
+                address, family, RelayUnreachableError, small_segments=small_segments
+            )
             transport = TcpTransport(sock, remote_name(address))
             try:
                 await transport.send(DATA_PREAMBLE, token)

@@ -43,7 +43,8 @@ async def connect_encrypted(
 ) -> Transport:
     """Return an encrypted transport to `host`: QUIC first, TLS raced in after `first_wait_s`.
 
-    With `carries_bulk` it is the other way round: TLS moves several times as much, and stands losses better.
+    With `carries_bulk` it is the other way round: TLS moves several times as much, and stands losses better. Without,
+    TLS keeps to small segments, which cost little where little is sent and get through everywhere.
     `check` sees the winner, its certificate known, before any byte of ours is sent; what it raises is
     raised, and nothing else is tried. Raises NotTallowError where something else answers, `unreachable`
     where nobody does in `timeout_s`.
@@ -58,7 +59,13 @@ async def connect_encrypted(
 
     async def over_tls(addresses: list[Address]) -> Transport:
         return await _each(
-            addresses, partial(TcpTlsTransport.connect, server_name=host, unreachable=unreachable)
+            addresses,
+            partial(
+                TcpTlsTransport.connect,
+                server_name=host,
+                unreachable=unreachable,
+                small_segments=not carries_bulk,
+            ),
         )
 
     ways: Sequence[Way] = {
@@ -85,15 +92,18 @@ async def connect_direct(
     timeout_s: float,
     first_wait_s: float = FIRST_WAIT_S,
     unreachable: type[ConnectError] = PeerUnreachableError,
+    small_segments: bool = False,
 ) -> Transport:
     """Return a transport to a peer: plain TCP first, QUIC raced in after `first_wait_s`.
 
     Neither is authenticated here: the handshake above protects itself. Raises as connect_encrypted does;
-    that a plain TCP port belongs to something else shows only in what it answers.
+    that a plain TCP port belongs to something else shows only in what it answers. `small_segments`: of TCP, as for
+    `connected_socket`; QUIC looks for the size of its datagrams by itself.
     """
 
     async def over_tcp(addresses: list[Address]) -> Transport:
-        return await _each(addresses, partial(TcpTransport.connect, unreachable=unreachable))
+        connect = partial(TcpTransport.connect, unreachable=unreachable, small_segments=small_segments)
+        return await _each(addresses, connect)
 
     async def over_quic(addresses: list[Address]) -> Transport:
         from tallow_net.transport.quic import QuicTransport

@@ -14,7 +14,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from tallow_net.errors import ConnectionLostError, NotTallowError, PeerUnreachableError
-from tallow_net.limits import CLOSE_TCP_S
+from tallow_net.limits import CLOSE_TCP_S, SMALL_SEGMENT_BYTES
 from tallow_net.transport.guarded import GuardedTransport
 from tallow_net.transport.interface import TransportKind, remote_name
 from tallow_net.transport.sockets import CLOSED_HERE, AsyncSocket, drain
@@ -35,14 +35,24 @@ TLS_PIECE_BYTES = 256 * 1024
 
 
 async def connected_socket(
-    address: tuple[str, int], family: socket.AddressFamily, unreachable: type[ConnectError]
+    address: tuple[str, int],
+    family: socket.AddressFamily,
+    unreachable: type[ConnectError],
+    *,
+    small_segments: bool = False,
 ) -> socket.socket:
-    """Return a TCP socket that is connected to `address` (a literal IP address)."""
+    """Return a TCP socket that is connected to `address` (a literal IP address).
+
+    With `small_segments` both ends send no segment that some path would swallow for its size: ours is told to the
+    other end (RFC 9293, section 3.7.1), which keeps to it.
+    """
     loop = asyncio.get_running_loop()
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if small_segments:
+            _keep_segments_small(sock)
         await loop.sock_connect(sock, address)
     except OSError as error:
         sock.close()
@@ -53,6 +63,13 @@ async def connected_socket(
         sock.close()
         raise
     return sock
+
+
+def _keep_segments_small(sock: socket.socket) -> None:
+    option = getattr(socket, "TCP_MAXSEG", None)
+    if option is not None:
+        with contextlib.suppress(OSError):  # a system that lets nobody choose: the size is its own
+            sock.setsockopt(socket.IPPROTO_TCP, option, SMALL_SEGMENT_BYTES)
 
 
 def local_host(sock: socket.socket) -> str | None:
@@ -81,9 +98,11 @@ class TcpTransport(GuardedTransport):
         family: socket.AddressFamily = socket.AF_INET,
         *,
         unreachable: type[ConnectError] = PeerUnreachableError,
+        small_segments: bool = False,
     ) -> Self:
-        """Connect to a literal IP address; raises `unreachable`."""
-        return cls(await connected_socket(address, family, unreachable), remote_name(address))
+        """Connect to a literal IP address; raises `unreachable`. `small_segments` as for `connected_socket`."""
+        sock = await connected_socket(address, family, unreachable, small_segments=small_segments)
+        return cls(sock, remote_name(address))
 
     async def flush(self) -> None:
         """Return at once: all that was accepted is in the kernel."""
@@ -177,13 +196,14 @@ class TcpTlsTransport(TcpTransport):
         *,
         server_name: str | None = None,
         unreachable: type[ConnectError] = PeerUnreachableError,
+        small_segments: bool = False,
     ) -> Self:
         """Connect to a literal IP address and complete the handshake.
 
         The certificate is not judged here: it stands in `peer_certificate_der`. Raises `unreachable`, or
-        NotTallowError where something else answers.
+        NotTallowError where something else answers. `small_segments` as for `connected_socket`.
         """
-        sock = await connected_socket(address, family, unreachable)
+        sock = await connected_socket(address, family, unreachable, small_segments=small_segments)
         transport = cls(sock, remote_name(address), client_context(), server_name=server_name or address[0])
         try:
             await transport.handshake()

@@ -45,6 +45,11 @@ class Attaching:
         self._spare: list[int] = []
         self._used: set[int] = set()
 
+    @property
+    def small_segments(self) -> bool:
+        """Return whether a new TCP connection keeps to segments that every path carries."""
+        return self._session.stalled
+
     @contextlib.contextmanager
     def number(self) -> Iterator[int]:
         """Give a connection number of ours; one whose try failed is given again, unless its Ack verified."""

@@ -75,7 +75,7 @@ class Dialler:
 
         async def attempt(place: Place, wait_s: float) -> Link:
             await asyncio.sleep(wait_s)
-            frames = await _reach(place)
+            frames = await _reach(place, small_segments=self._attaching.small_segments)
             try:
                 path = DIRECT_PATHS[frames.transport.kind]
                 link = await self._attaching.ask(frames, number, path, lambda: not links)
@@ -123,14 +123,18 @@ def _gave_one(task: asyncio.Task[Link]) -> bool:
     return not task.cancelled() and task.exception() is None
 
 
-async def _reach(place: Place) -> FrameStream:
+async def _reach(place: Place, *, small_segments: bool) -> FrameStream:
     """Return a connection to `place` on which nothing was said."""
     from tallow_net.transport.negotiate import connect_direct
 
     if place.kind is CandidateKind.QUIC:
         await asyncio.to_thread(_import_quic)
     transport = await connect_direct(
-        place.host, place.port, choice=_CHOICES[place.kind], timeout_s=ATTACH_WAIT_S
+        place.host,
+        place.port,
+        choice=_CHOICES[place.kind],
+        timeout_s=ATTACH_WAIT_S,
+        small_segments=small_segments,
     )
     return FrameStream(transport, limit=ATTACH_BYTES)
 

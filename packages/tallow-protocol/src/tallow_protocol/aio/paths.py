@@ -414,7 +414,9 @@ class PathKeeper:
         address, port = self._relay_or_sender()
         token = self._tokens[step.index]
         async with asyncio.timeout(step.wait_s):
-            transport = await open_data_connection(str(address), port, token, step.wait_s)
+            transport = await open_data_connection(
+                str(address), port, token, step.wait_s, small_segments=self._attaching.small_segments
+            )
             try:
                 frames = FrameStream(transport, limit=ATTACH_BYTES)
                 if self._session.side is Side.A:
@@ -432,7 +434,7 @@ class PathKeeper:
 
     async def _meet_again(self) -> Link:
         """Meet in the relay's rejoin room: A says Attach there, B answers."""
-        met = await self._room.meet()
+        met = await self._room.meet(stalled=self._session.stalled)
         frames, path = met.leg.frames, relay_path(met.leg.kind)
         try:
             async with asyncio.timeout(ATTACH_WAIT_S):

@@ -78,13 +78,14 @@ class RejoinRoom:
         self._side = side
         self._lease = secrets.token_bytes(LEASE_BYTES)
 
-    async def meet(self) -> MetAgain:
+    async def meet(self, *, stalled: bool = False) -> MetAgain:
         """Stand in the room until the other side is there.
 
         Raises the NetErrors of `RelayClient.meet`, ConnectionLostError where the relay went away meanwhile, and
         TimeoutError where nobody came for half a minute: the caller comes again. B waits for A at the only relay. Of
         several it asks one after the other instead, and again later: A stands at the first that it can reach, which
-        may not be the first for B.
+        may not be the first for B. After a stall the relay is reached as where no file data goes through it: with
+        packets of a size that every path carries.
         """
         from tallow_net.relay.client import RelayClient  # 10 ms, for nothing where no relay is asked
 
@@ -100,7 +101,7 @@ class RejoinRoom:
             known=self._rejoin.known,
             on_event=told,
             max_connect_s=REACH_S,
-            carries_bulk=self._rejoin.carries_bulk,
+            carries_bulk=self._rejoin.carries_bulk and not stalled,
         )
         wait = self._side is Side.A or len(self._rejoin.relays) == 1
         async with client as relay:

@@ -456,7 +456,9 @@ class DirectReceiverRoute:
         join = signaling.encode(Join(WIRE_VERSION, (self._code.room_id,), Side.B))
         while True:
             with as_protocol_errors():
-                transport = await connect_direct(*self._place, choice=self._choice, timeout_s=self._connect_s)
+                transport = await connect_direct(
+                    *self._place, choice=self._choice, timeout_s=self._connect_s, small_segments=True
+                )
             self._connected()
             frames = FrameStream(transport, limit=PLAIN_FRAME_BYTES)
             met = await self._attempts.over(

@@ -214,10 +214,16 @@ class Session:
         link.lost = True
         self._links.remove(link)
         self._mailbox.lost(link)
+        self._silence.lost(link, now, self.role.oldest_sent_at(link))
         self.role.lost(link)
         self._maker.lost(link)
         if not any(other.proven for other in self._links):
             self._life.lost_all(now, unproven=bool(self._links))
+
+    @property
+    def stalled(self) -> bool:
+        """Return whether a connection stalled: on this path large packets may vanish."""
+        return self._silence.stalled
 
     def _back(self, link: Link, now: float) -> None:
         """Take note that a connection is proven."""

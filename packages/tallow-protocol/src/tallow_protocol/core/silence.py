@@ -1,8 +1,11 @@
-"""Silence: how long each connection may say nothing, and when it is pinged so that the other side need not wonder."""
+"""Silence: how long each connection may say nothing, and when it is pinged so that the other side need not wonder.
+
+Also whether one stalled: then packets above a size may vanish on its path, and new connections keep to small ones.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tallow_protocol.errors import PeerLeftError
 from tallow_protocol.limits import FLOW_SILENCE_S, SILENCE_S
@@ -10,7 +13,11 @@ from tallow_protocol.limits import FLOW_SILENCE_S, SILENCE_S
 if TYPE_CHECKING:
     from tallow_protocol.core.links import Link, LinkTable
 
-__all__ = ["Silence"]
+__all__ = ["STALL_S", "Silence"]
+
+STALL_S: Final = 3.0
+"""A connection that is lost after so long without a word, or with what it sent unacknowledged for so long, stalled.
+Shorter than any silence that a connection is given up for."""
 
 
 class Silence:
@@ -18,6 +25,9 @@ class Silence:
 
     From the yes on data flows: both sides then ping more often, and a session that may come back gives a silent
     connection up sooner.
+
+    `stalled` says whether a connection stalled while data flowed. It stays: a path that swallows large packets does so
+    without a word (RFC 4821, section 1), and small ones cost little where it was something else.
     """
 
     def __init__(self, links: LinkTable, *, returns: bool) -> None:
@@ -25,6 +35,7 @@ class Silence:
         self._links = links
         self._returns = returns
         self._flowing_since: float | None = None
+        self.stalled = False
 
     def flows(self, now: float) -> None:
         """Take note that the transfer runs; the first call counts."""
@@ -45,6 +56,18 @@ class Silence:
         ):
             return None
         return PeerLeftError(f"the other side was silent for {allowed_s:g} s", by="network")
+
+    def lost(self, link: Link, now: float, oldest_sent_at: float | None) -> None:
+        """Take note that `link` ended; what was sent on it at that time was not acknowledged, None for nothing.
+
+        The receiver of file data hears nothing, the sender hears pings and no acknowledgement.
+        """
+        if self._flowing_since is None or not link.hearing:
+            return
+        since = self._heard_at(link)
+        if oldest_sent_at is not None:
+            since = min(since, oldest_sent_at)
+        self.stalled = self.stalled or now - since >= STALL_S
 
     def next_look(self, link: Link, looked_at: float, oldest_sent_at: float | None) -> float:
         """Return when `link` has to be looked at again, for a ping or for its end; `looked_at` is the last time."""
