@@ -26,7 +26,7 @@ class Keyboard(io.StringIO):
 
 
 def test_an_argument_comes_before_the_environment():
-    assert read_code(CODE, {"TALLOW_CODE": "1-abacus-abdomen-abide"}).reveal() == CODE
+    assert read_code([CODE], {"TALLOW_CODE": "1-abacus-abdomen-abide"}).reveal() == CODE
 
 
 def test_the_environment_comes_before_standard_input(monkeypatch):
@@ -51,7 +51,7 @@ def test_no_code_at_all_is_a_usage_error_that_names_the_ways(monkeypatch, stdin)
 
 def test_a_word_outside_the_list_is_refused_with_suggestions():
     with pytest.raises(CodeError, match="word 3 of the code is not in the word list") as caught:
-        read_code("4821-copper-lantern-tydy", {})
+        read_code(["4821-copper-lantern-tydy"], {})
     assert "tidy" in caught.value.hints[0]
 
 
@@ -122,3 +122,22 @@ def test_ctrl_c_at_the_question_has_its_error_on_a_line_of_its_own():
         child.until("48")
         child.type_until("\x03", "\n\rtallow: error: interrupted\n")
         assert child.end() == 130
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["4821", "Copper", "lantern", "tidy"],
+        ["4821 copper", "lantern tidy"],
+        ["4821.copper.lantern.tidy."],
+        ["4821_copper, lantern TIDY"],
+    ],
+)
+def test_a_code_may_come_in_pieces_and_with_other_signs_between_its_words(words):
+    assert read_code(words, {}).reveal() == CODE
+
+
+def test_what_follows_a_whole_code_is_no_part_of_it():
+    with pytest.raises(UsageError, match="one argument too many after the code: 'Downloads'") as told:
+        read_code([CODE, "Downloads"], {})
+    assert told.value.hints == ("the folder to receive into is given with --out",)

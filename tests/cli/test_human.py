@@ -13,6 +13,7 @@ from tallow_protocol import (
     PathKind,
     RelayBack,
     RelayTrouble,
+    Resumed,
     TransferDone,
     TransferProgress,
     TransferStarted,
@@ -282,3 +283,29 @@ def test_letters_that_the_stream_lacks_are_written_as_escapes():
     out.encoding = "ascii"
     stdout.line("\u65e5 \udc80")
     assert out.getvalue() == "\\u65e5 \\udc80\n"
+
+
+def test_how_much_of_the_offer_is_taken_is_said_where_it_is_not_all():
+    _out, err, screen = screen_of(sending=False)
+    screen.show(offer_of(file_entry("a", 3), file_entry("b", 4)), 0.0)
+    screen.show(TransferStarted(1, 4), 0.0)
+    assert err.getvalue().splitlines()[-1] == "Receiving 1 of 2 files, 4 B."
+
+
+def test_what_is_there_already_is_no_resuming_and_does_not_count_for_the_rate():
+    _out, err, screen = screen_of(sending=False)
+    screen.show(TransferStarted(1, 10_000_000), 0.0)
+    screen.show(Resumed(10_000_000, 10_000_000, PeerText("film")), 0.0)
+    assert err.getvalue().splitlines()[-1] == "film is here already."
+    screen.show(Resumed(8_000_000, 10_000_000, PeerText("film")), 0.0)
+    assert err.getvalue().splitlines()[-1] == "Resuming film at 80 %."
+    screen.show(TransferDone(1, 10_000_000, 1.0), 1.0)
+    assert "10.0 MB in 1.0 s, 2.0 MB/s" in err.getvalue().splitlines()[-1]
+
+
+def test_a_list_that_was_asked_for_is_whole_and_on_standard_output():
+    out, err, stdout, stderr = sinks()
+    screen = Screen(stdout, stderr, sending=True, data=True, height=lambda: 24)
+    screen.show(offer_of(*(file_entry(f"f{number}", 1) for number in range(100))), 0.0)
+    assert len(out.getvalue().splitlines()) == 101
+    assert err.getvalue() == ""

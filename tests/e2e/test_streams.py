@@ -203,7 +203,7 @@ def test_a_look_writes_nothing_and_the_sender_is_told(stage):
     sender = stage.send(stage.folder / "file")
     received = receive_plain(stage, sender.wait_for("code"), "--dry-run", "--out", stage.folder / "out")
     assert received.returncode == 0
-    assert b"file" in received.stderr
+    assert b"file" in received.stdout
     assert not (stage.folder / "out").exists()
     assert sender.end() == 11
     assert "only looked" in sender.error["message"]

@@ -260,16 +260,17 @@ def test_an_unreadable_file_is_named_before_anything_is_waited_for(stage, withou
     assert "secret" in sender.only_error_line()
 
 
-def test_a_folder_that_cannot_be_written_is_told_to_both(stage, without_root):
+def test_a_folder_that_cannot_be_written_is_refused_before_the_code_is_used_up(stage, without_root):
     prefix, folder = without_root
     (folder / "file").write_bytes(b"x")
     (folder / "closed").mkdir(mode=0o555)
     sender = stage.send(folder / "file")
     code = sender.wait_for("code")
-    receiver = stage.receive(code["code"], folder / "closed", peer=local(code), prefix=prefix)
-    assert receiver.end() == 14, (receiver.errors, receiver.raw)
-    assert receiver.error["error"] == "not_writable"
-    receiver.only_error_line()
-    assert sender.end() in {10, 14}, (sender.errors, sender.raw)
-    sender.only_error_line()
+    for place in (folder / "closed", folder / "closed" / "new"):
+        refused = stage.receive(code["code"], place, peer=local(code), prefix=prefix)
+        assert refused.end() == 14, (refused.errors, refused.raw)
+        assert refused.error["error"] == "not_writable"
+        refused.only_error_line()
     assert_nothing_left(folder / "closed")
+    receiver = stage.receive(code["code"], folder / "open", peer=local(code))
+    assert (receiver.end(), sender.end()) == (0, 0), (receiver.errors, sender.errors)

@@ -71,7 +71,7 @@ def test_ctrl_c_at_one_terminal_is_told_at_the_other_and_leaves_no_final_name(de
     receiver.until("%")
     receiver.type("\x03")
     assert (receiver.end(), sender.end()) == (130, 10)
-    assert said(receiver)[-2] == "tallow: error: interrupted"
+    assert said(receiver)[-3] == "tallow: error: interrupted"
     assert any(line.startswith("tallow: error: the other side ") for line in said(sender))
     assert_only_partials_left(desk.there)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from tallow_cli.errors import UsageError, failure_of
+from tallow_cli.errors import UsageError, failure_of, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import IO
 
     from tallow_protocol import Code
@@ -23,16 +23,16 @@ _LINE_CHARACTERS = 4096
 _PROMPT = "Code from the sender's screen: "
 
 
-def read_code(argument: str | None, environment: Mapping[str, str]) -> Code:
-    """Return the code that was given in the first of these places.
+def read_code(arguments: Sequence[str] | None, environment: Mapping[str, str]) -> Code:
+    """Return the code that was given in the first of these places; its words may be arguments of their own.
 
     A word that is not in the list raises CodeError (tallow_protocol); at the terminal it is said and asked again.
     UsageError where there is none.
     """
     from tallow_protocol import Code
 
-    if argument is not None:
-        return Code.parse(argument)
+    if arguments:
+        return _of_arguments(arguments)
     if environment.get(CODE_VARIABLE):
         return Code.parse(environment[CODE_VARIABLE])
     stdin = sys.stdin
@@ -44,6 +44,21 @@ def read_code(argument: str | None, environment: Mapping[str, str]) -> Code:
     if not line:
         raise _no_code()
     return Code.parse(line)
+
+
+def _of_arguments(arguments: Sequence[str]) -> Code:
+    from tallow_protocol import Code, CodeError
+
+    if len(arguments) == 1:
+        return Code.parse(arguments[0])
+    try:
+        Code.parse(arguments[0])
+    except CodeError:  # no whole code yet
+        return Code.parse(" ".join(arguments))
+    raise UsageError(
+        f"one argument too many after the code: {printable(arguments[1])!r}",
+        hints=("the folder to receive into is given with --out",),
+    )
 
 
 def completions(line: str, fragment: str) -> list[str]:

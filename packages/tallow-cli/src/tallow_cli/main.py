@@ -67,7 +67,8 @@ def run(arguments: Sequence[str]) -> int:
         else:
             return 0
     for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
+        # What is ignored from the start, as by nohup, stays ignored.
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
             signal.signal(getattr(signal, name), _as_ctrl_c)
     try:
         from tallow_cli.application import invoke

@@ -57,13 +57,15 @@ class Terminal:
 
         def read() -> None:
             text = _read_line(self._descriptor)
+            if not text.endswith("\n"):
+                self._stderr.write("\n")  # the end of input, which leaves the cursor behind the question
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
                 loop.call_soon_threadsafe(deliver, text)
 
         # A daemon thread and not the executor: nothing may wait for it when the session ends first.
         threading.Thread(target=read, name="answer", daemon=True).start()
         try:
-            return await answer
+            return (await answer).rstrip("\n")
         except asyncio.CancelledError:
             self._stderr.write("\n")
             raise
@@ -79,4 +81,4 @@ def _read_line(descriptor: int) -> str:
         if not piece:
             break
         line += piece
-    return line.decode(errors="replace").rstrip("\n")
+    return line.decode(errors="replace")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tallow_protocol.limits import TEXT_BYTES
@@ -45,7 +46,8 @@ def what_to_send(paths: Sequence[str], text: str | None, name: str | None) -> To
     if not paths:
         raise UsageError("a path is missing", hints=("see tallow send --help",))
     if not streams:
-        return ToSend(paths=tuple(paths))
+        named = {Path(path).absolute() if path else None: path for path in reversed(paths)}
+        return ToSend(paths=tuple(reversed(named.values())))  # one that is named twice is sent once
     if len(paths) > 1:
         raise UsageError("- is sent alone", hints=("a file that is called - is sent as ./-",))
     if sys.stdin is None or sys.stdin.closed:

@@ -17,6 +17,8 @@ from tallow_protocol import (
     OnConflict,
     PathInUse,
     PathLimit,
+    PeerCancelledError,
+    PeerLeftError,
     ProtocolError,
     Receiver,
     Sender,
@@ -28,6 +30,7 @@ from tallow_protocol import (
 
 from tallow_cli.errors import CliError, OfferRefusedError, OutputClosedError, StoppedError, UsageError
 from tallow_cli.output.interface import ReceiveLine
+from tallow_cli.output.offer import STANDARD_OUTPUT
 from tallow_cli.prompt import is_yes
 from tallow_cli.selection import by_patterns
 
@@ -50,9 +53,12 @@ _LAST_STANDARD_DESCRIPTOR = 2
 
 _RECEIVERS_NEXT_STEP: dict[str, tuple[str, ...]] = {
     "burned": ("ask the sender for a new code",),
+    "conflict": ("choose another folder with --out, or say with --on-conflict what is to be done",),
     "in_use": ("if that was not you, ask the sender for a new code",),
 }
 """Where the same error asks another thing of the receiver than of the sender, whose words the error has."""
+
+_GO_ON = ("what arrived is kept: send the same paths again, into the same folder, to go on",)
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -163,7 +169,13 @@ async def send(
     sender = Sender(
         source.paths, code=code, words=words, text=source.text, stream=stream, options=wiring.options
     )
-    with _Attention(sender.cancel, output, before_data=_before_data(wiring)) as attention:
+    with _Attention(
+        sender.cancel,
+        output,
+        before_data=_before_data(wiring),
+        before_done="for the other side to confirm the last file",
+        keeps=bool(source.paths) and wiring.options.identity is not None,
+    ) as attention:
         attention.wait(f"for {wiring.meeting_place}" if wiring.relays else "for the list of what is sent")
         async with sender:
             attention.entered()
@@ -201,7 +213,13 @@ async def receive(
     )
     refused: list[CliError | None] = []
 
-    with _Attention(receiver.cancel, output, before_data=_before_data(wiring)) as attention:
+    with _Attention(
+        receiver.cancel,
+        output,
+        before_data=_before_data(wiring),
+        before_done="until all of it is on the disk, and the other side knows",
+        keeps=not wishes.stdout,
+    ) as attention:
         attention.wait(f"for {wiring.meeting_place if peer is None else peer}")
         try:
             async with receiver:
@@ -223,25 +241,41 @@ async def receive(
                 raise
         if refused and refused[0] is not None:
             raise refused[0]
+        if refused:
+            output.looked()
 
 
 class _Attention:
     """What goes on beside a session: ticks for the output, questions, signals. All of it ends with the scope."""
 
-    def __init__(self, cancel: Callable[[], None], output: Output, *, before_data: str | None = None) -> None:
+    def __init__(
+        self,
+        cancel: Callable[[], None],
+        output: Output,
+        *,
+        before_data: str | None = None,
+        before_done: str | None = None,
+        keeps: bool = False,
+    ) -> None:
+        """Say what may have to be waited for before the first data and after the last, and whether a part is kept."""
         self._cancel = cancel
         self._before_data = before_data
+        self._before_done = before_done
+        self._keeps = keeps
+        self._moved = False
         self._output = output
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._signals = 0
+        self._heard: list[signal.Signals] = []
         self._entered = False
         self._fault: BaseException | None = None
         self._main: asyncio.Task[Any] | None = None
 
     def __enter__(self) -> Self:
         self._main = asyncio.current_task()
-        for number in _SIGNALS:
+        self._heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        for number in self._heard:  # what nohup, or a shell for its background, lets us ignore stays ignored
             with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt ends the loop instead
                 self._loop.add_signal_handler(number, self._on_signal)
         self.ask(self._ticks())
@@ -250,14 +284,16 @@ class _Attention:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         for task in self._tasks:
             task.cancel()
-        for number in _SIGNALS:
+        for number in self._heard:
             with contextlib.suppress(NotImplementedError):
                 self._loop.remove_signal_handler(number)
         self._output.close(self._loop.time())
         if self._fault is not None and error is not None:
             raise self._fault from None  # what a question or the output ran into, not the cancelling it led to
         if self._signals and error is not None:
-            raise StoppedError("interrupted") from None
+            raise StoppedError("interrupted", hints=_GO_ON if self._moved else ()) from None
+        if self._moved and isinstance(error, PeerCancelledError | PeerLeftError):
+            error.hints = _GO_ON
 
     def entered(self) -> None:
         """Note that the session runs: from now on it can be cancelled, and tells its peer."""
@@ -277,8 +313,10 @@ class _Attention:
         elif isinstance(event, PathInUse | TransferDone):
             self.wait(None)
         self._output.show(event, now)
+        if isinstance(event, TransferProgress):
+            self._moved = self._keeps and event.bytes > 0
         if isinstance(event, TransferProgress) and event.complete:
-            self.wait("for the other side to confirm the last file")
+            self.wait(self._before_done)
 
     def compare(
         self, event: VerificationNeeded, confirm: Callable[[bool], None], person: Person | None
@@ -378,7 +416,7 @@ async def _choice(
         )
     shown = offer if chosen is None else _part_of(offer, chosen)
     there = await receiver.unfinished_bytes() if chosen is None else 0
-    picked = await person.accepts(shown, "standard output" if wishes.stdout else out, there_bytes=there)
+    picked = await person.accepts(shown, STANDARD_OUTPUT if wishes.stdout else out, there_bytes=there)
     if picked is None:
         return chosen
     if not picked:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Code", "complete_word", "lan_name_of", "random_nameplate", "room_id_of", "word_list"]
 
 _NAMEPLATE: Final = re.compile(rf"[1-9][0-9]{{0,{NAMEPLATE_DIGITS_MAX - 1}}}")
-_BREAKS: Final = re.compile(r"[\s\-\u2010-\u2015\u2212]+")
+_BREAKS: Final = re.compile(r"[\s\-.,_\u2010-\u2015\u2212]+")
 """What separates words: spaces and the dashes that mail programs and phones make of "-"."""
 
 _WORST_LENGTH: Final = 1024

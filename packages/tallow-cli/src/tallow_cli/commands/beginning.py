@@ -34,6 +34,7 @@ def begin(
     quiet: bool,
     peer: str | None = None,
     yes: bool = False,
+    lists: bool = False,
     stdout_is_data: bool = False,
     **own: Any,
 ) -> tuple[Settings, Screens]:
@@ -59,6 +60,7 @@ def begin(
         quiet=quiet,
         verify=chosen.verify,
         yes=yes,
+        lists=lists,
         stdout_is_data=stdout_is_data,
     )
     check_limits(chosen, peer=peer)

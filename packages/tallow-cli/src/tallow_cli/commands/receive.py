@@ -28,7 +28,7 @@ def receive(
     context: typer.Context,
     *,
     code: Annotated[
-        str | None,
+        list[str] | None,
         typer.Argument(
             metavar="CODE",
             help="The code from the sender's screen. Without it: TALLOW_CODE, standard input, or a question.",
@@ -120,11 +120,16 @@ def receive(
     from tallow_cli.code_entry import read_code
     from tallow_cli.commands.beginning import begin
     from tallow_cli.errors import UsageError
+    from tallow_cli.places import check_out
     from tallow_cli.wiring import check_peer, wired
 
     if stdout and (out is not None or json or dry_run):
         other = "--out" if out is not None else "--json" if json else "--dry-run"
         raise UsageError(f"--stdout excludes {other}")
+    if peer is not None and relay:
+        raise UsageError("--peer goes straight to the sender, and --relay does not: leave one of them out")
+    if not all(pattern.strip("/") for pattern in select or ()):
+        raise UsageError("--select is a pattern such as 'photos/*.jpg', not an empty one")
     chosen, screens = begin(
         context,
         sending=False,
@@ -140,11 +145,14 @@ def receive(
         quiet=quiet,
         peer=peer,
         yes=yes or dry_run,
+        lists=dry_run,
         stdout_is_data=stdout,
         out=out,
         force=force,
     )
     checked_peer = check_peer(peer)
+    if not (stdout or dry_run):
+        check_out(chosen.out)
     parsed = read_code(code, os.environ)
     with wired(chosen, direct=peer is not None) as wiring:
         transfer.run(

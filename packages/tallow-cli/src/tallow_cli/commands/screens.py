@@ -33,9 +33,10 @@ def open_output(
     quiet: bool,
     verify: bool,
     yes: bool = False,
+    lists: bool = False,
     stdout_is_data: bool = False,
 ) -> Screens:
-    """Return what the options ask for (`yes`: nobody is asked about an offer), and leave the output with the border that reports failures.
+    """Return what the options ask for (`yes`: nobody is asked about an offer; `lists`: it is what was asked for), and leave the output with the border that reports failures.
 
     NoTerminalError where `verify` needs a person and there is none.
     """
@@ -62,6 +63,7 @@ def open_output(
         sending=sending,
         quiet=quiet,
         asks=terminal is not None and not yes,
+        data=lists,
     )
     border.output = screen
     return Screens(screen, None if terminal is None else Person(terminal, screen))

@@ -139,6 +139,7 @@ def send(
     from tallow_cli import transfer
     from tallow_cli.code_entry import CODE_VARIABLE
     from tallow_cli.commands.beginning import begin
+    from tallow_cli.errors import UsageError
     from tallow_cli.sources import what_to_send
     from tallow_cli.wiring import wired
 
@@ -161,6 +162,7 @@ def send(
         exclude=tuple(exclude or ()),
         gitignore=gitignore,
         no_compress=no_compress,
+        lists=dry_run,
     )
     source = what_to_send(paths or [], text, name)
     if dry_run:
@@ -169,6 +171,10 @@ def send(
         list_offer(source, screens.output, chosen.exclude, gitignore=chosen.gitignore)
         return
     own_code = code if code is not None else os.environ.get(CODE_VARIABLE)
+    if own_code and words is not None:
+        raise UsageError(
+            f"--words is about a new code, and {'--code' if code is not None else CODE_VARIABLE} gives one"
+        )
     parsed = Code.parse(own_code) if own_code else None
     with wired(chosen) as wiring:
         transfer.run(

@@ -55,7 +55,8 @@ class Screen:
     """Shows one transfer.
 
     `sending` decides the words, `quiet` leaves only what must be read, `asks` says that somebody will be asked about
-    the offer, which is then shown with the question.
+    the offer, which is then shown with the question; where it is `data`, it is what was asked for: listed whole, on
+    standard output.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Screen:
         sending: bool,
         quiet: bool = False,
         asks: bool = False,
+        data: bool = False,
         width: Callable[[], int] = lambda: shutil.get_terminal_size().columns,
         height: Callable[[], int] = lambda: shutil.get_terminal_size((80, _DEFAULT_PAGE)).lines,
     ) -> None:
@@ -74,6 +76,9 @@ class Screen:
         self._sending = sending
         self._quiet = quiet
         self._asks = asks
+        self._data = data
+        self._offered_files: int | None = None
+        self._there_bytes = 0
         self._width = width
         self._height = height
         self._bold = (
@@ -154,6 +159,10 @@ class Screen:
             self._wait = None
         if self._bar is not None or self._away is not None:
             self._draw(now)
+
+    def looked(self) -> None:
+        """Say what became of an offer that was only looked at."""
+        self.say("Nothing was received, and the code is used up: ask the sender for a new one to take it.")
 
     def failed(self, failure: Failure) -> None:
         """Show the error that ends the command, and what to do next."""
@@ -239,28 +248,33 @@ class Screen:
         self.insist(f"tallow: warning: {event.text}")
 
     def _offered(self, event: OfferReceived, _now: float) -> None:
-        if not self._asks and not self._quiet:
+        self._offered_files = event.files
+        if self._data:
+            for line in offer.whole(event):
+                self._stdout.line(line)
+        elif not self._asks and not self._quiet:
             self.offer(event)
 
     def _started(self, event: TransferStarted, now: float) -> None:
-        amount = (
-            sizes.count(event.files, "file") if event.bytes is None else _amount(event.files, event.bytes)
-        )
+        number = sizes.count(event.files, "file")
+        if self._offered_files is not None and event.files < self._offered_files:
+            number = f"{event.files:,} of {sizes.count(self._offered_files, 'file')}"
+        amount = number if event.bytes is None else f"{number}, {sizes.size(event.bytes)}"
         self.say(f"{'Sending' if self._sending else 'Receiving'} {amount}.")
         if self._stderr.is_terminal and not self._quiet:
             self._bar = ProgressBar(event.bytes, self._carried[-1] if self._carried else "", now)
 
     def _resumed(self, event: Resumed, now: float) -> None:
+        self._there_bytes = event.bytes
         percent = f"{100 * event.bytes // event.total} %"
-        if event.path is not None:
+        where = "on the other side" if self._sending else "here"
+        if event.bytes == event.total:
+            self.say(f"{'All of it' if event.path is None else event.path} is {where} already.")
+        elif event.path is not None:
             self.say(f"Resuming {event.path} at {percent}.")
         else:
             there = f"{sizes.size(event.bytes)} of {sizes.size(event.total)}"
-            self.say(
-                f"Resuming at {percent}: {there} are on the other side already."
-                if self._sending
-                else f"Resuming at {percent}: {there} are here already."
-            )
+            self.say(f"Resuming at {percent}: {there} are {where} already.")
         if self._bar is not None:
             self._bar.resume(event.bytes, now)
 
@@ -283,11 +297,8 @@ class Screen:
         self._bar = None
         verb = "Sent" if self._sending else "Received"
         took = f"{verb} {_amount(event.files, event.bytes)} in {sizes.duration(event.seconds)}"
-        speed = (
-            sizes.rate(event.bytes / event.seconds)
-            if event.seconds > 0 and event.bytes >= _RATED_BYTES
-            else ""
-        )
+        moved = event.bytes - self._there_bytes
+        speed = sizes.rate(moved / event.seconds) if event.seconds > 0 and moved >= _RATED_BYTES else ""
         self.say(
             f"{', '.join(part for part in (took, speed, routes.journey(self._carried or [self._connected_over])) if part)}. All verified."
         )

@@ -105,6 +105,9 @@ class Output(Protocol):
     def tick(self, now: float) -> None:
         """Let time pass: say what is waited for, redraw a bar. Called about twice a second."""
 
+    def looked(self) -> None:
+        """Say that the offer was only looked at; that was what the user wanted."""
+
     def failed(self, failure: Failure) -> None:
         """Show the error that ends the command."""
 

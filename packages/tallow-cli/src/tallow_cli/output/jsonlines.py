@@ -85,6 +85,9 @@ class JsonLines:
         if now >= self._next_progress:
             self._release(now)
 
+    def looked(self) -> None:
+        """Say nothing: the program asked for it, and the offer was the last event."""
+
     def failed(self, failure: Failure) -> None:
         """Write `error`, the last line."""
         self._stdout.line(error_line(failure))

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
     from tallow_protocol import OfferedEntry, OfferReceived
 
-__all__ = ["OfferText", "full_list", "numbered_list", "question", "summary"]
+__all__ = ["STANDARD_OUTPUT", "OfferText", "full_list", "numbered_list", "question", "summary", "whole"]
+
+STANDARD_OUTPUT = "standard output"
+"""Names the place of what is received with --stdout. A folder of this name is ./standard output."""
 
 _FOLDERS_SHOWN = 20
 _CALLED_OUT_SHOWN = 20
@@ -59,9 +62,14 @@ class _Group:
     alone: OfferedEntry | None = None
 
 
+def whole(offer: OfferReceived) -> list[str]:
+    """Return every line of an offer, however long."""
+    return [_head(offer), *full_list(offer.entries)]
+
+
 def summary(offer: OfferReceived, page: int) -> OfferText:
     """Return the offer in about `page` lines: the full list where it fits, else counts and what to look at."""
-    head = f"Offered: {sizes.count(offer.files, 'file')}, {sizes.size(offer.bytes)}"
+    head = _head(offer)
     if len(offer.entries) <= page:
         return OfferText((head, *full_list(offer.entries)), shortened=False)
     lines = [head]
@@ -82,7 +90,8 @@ def numbered_list(entries: Sequence[OfferedEntry]) -> list[str]:
 
 def question(offer: OfferReceived, out: str, *, shortened: bool, there_bytes: int = 0) -> str:
     """Return the question that asks for the yes; of what is there in part, whether it shall go on."""
-    named = out[0] in "./~" or out == "standard output"
+    to_stdout = out == STANDARD_OUTPUT
+    named = out[0] in "./~" or to_stdout
     place = "the current folder" if out in {".", "./"} else out if named else f"./{out}"
     more = [*(["l lists all"] if shortened else []), *(["s selects"] if offer.files > 1 else [])]
     answers = f"[{', '.join(['y/N', *more])}]"
@@ -92,9 +101,17 @@ def question(offer: OfferReceived, out: str, *, shortened: bool, there_bytes: in
         tops = {str(entry.path).partition("/")[0] for entry in offer.entries}
         what = tops.pop() if len(tops) == 1 else sizes.count(offer.files, "file")
         return f"Resume {what} at {100 * there_bytes // max(offer.bytes, 1)} %? {answers} "
+    what = f"{sizes.count(offer.files, 'file')}, {_amount(offer)}"
+    return f"{'Write' if to_stdout else 'Receive'} {what} {'to' if to_stdout else 'into'} {place}? {answers} "
+
+
+def _head(offer: OfferReceived) -> str:
+    return f"Offered: {sizes.count(offer.files, 'file')}, {_amount(offer)}"
+
+
+def _amount(offer: OfferReceived) -> str:
     streams = any(entry.size_bytes is None and entry.kind is OfferedKind.FILE for entry in offer.entries)
-    amount = "of unknown length" if streams else sizes.size(offer.bytes)
-    return f"Receive {sizes.count(offer.files, 'file')}, {amount} into {place}? {answers} "
+    return "of unknown length" if streams else sizes.size(offer.bytes)
 
 
 def _entry_line(entry: OfferedEntry) -> str:

@@ -68,7 +68,7 @@ class ProgressBar:
         share = min(1.0, self._bytes / self.total) if self.total else 1.0
         percent = f"{int(share * 100):3d}%"
         amount = f"{sizes.size(self._bytes)} of {sizes.size(self.total)}"
-        speed = self.rate(now)
+        speed = self.rate(now if share < 1 else self._moved)
         still = now - self._moved
         if self._bytes == 0 and share < 1:
             pace, left = (

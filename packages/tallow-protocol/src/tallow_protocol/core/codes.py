@@ -131,7 +131,7 @@ class CloseCode(IntEnum):
     def error(self) -> ProtocolError:
         """Return the error of a side that was told this by the other."""
         kind, sentence = _TOLD[self]
-        return kind(sentence)
+        return kind(sentence, hints=_NEXT_STEP.get(self))
 
 
 _CLOSE_CODES: Final = {int(code): code for code in CloseCode}
@@ -170,3 +170,17 @@ _TOLD: Final[dict[CloseCode, tuple[type[ProtocolError], str]]] = {
     CloseCode.INTERNAL: (InternalError, "the other side failed for a reason of its own"),
     CloseCode.NO_PATH: (NoPathError, "the other side found no path that both sides allow"),
 }
+_NEXT_STEP: Final[dict[CloseCode, tuple[str, ...]]] = {
+    CloseCode.UNATTENDED: (
+        "ask the receiver to be there, or to take it without being asked, then send again",
+    ),
+    CloseCode.LOOKED: ("send it again under a new code once it is wanted",),
+    CloseCode.CONFLICT: (
+        "ask the receiver to choose another folder or what to do with what is there, then send again",
+    ),
+    CloseCode.NO_SPACE: ("ask the receiver to make room or to choose another disk, then send again",),
+    CloseCode.NOT_WRITABLE: ("ask the receiver to choose another folder, then send again",),
+    CloseCode.BAD_NAME: ("rename it, then send again",),
+    CloseCode.UNREADABLE: ("ask the sender to check its permissions, then to send again",),
+}
+"""Where the one who is told can do something else than the side on which it happened, whose words the error has."""
