@@ -59,9 +59,9 @@ def seconds_of_a_start(stage, out):
 @pytest.mark.parametrize("relayed", [False, True])
 def test_a_wrong_code_is_told_at_once_counted_and_the_right_one_then_works(stage, file, tmp_path, relayed):
     sender, where = sending(stage, file, relayed=relayed)
-    start = seconds_of_a_start(stage, tmp_path / "out")
     receiver, seconds = guess_wrong(stage, tmp_path / "out", where)
-    assert seconds < 2 + start
+    # Whoever is not told waits ten seconds and more. What a start takes counts where the machine is busy.
+    assert seconds < 2 or seconds < 4 + 2 * seconds_of_a_start(stage, tmp_path / "out")
     assert receiver.error["error"] == "wrong_code"
     receiver.only_error_line()
     assert [event["event"] for event in receiver.events] == ["error"]
