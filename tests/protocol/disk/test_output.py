@@ -238,7 +238,7 @@ class Full:
 def test_space_is_checked_and_the_sentence_says_how_much_is_missing(tmp_path):
     sink = begun(tmp_path / "o", OnConflict.ASK, calls=Full(2))
     sink.check_space(2048)
-    with pytest.raises(NoSpaceError, match=r"3\.0 KiB would come, 2\.0 KiB are free, 1\.0 KiB are missing"):
+    with pytest.raises(NoSpaceError, match=r"3\.1 KB would come, 2\.0 KB are free, 1\.0 KB are missing"):
         sink.check_space(3072)
     sink.close()
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_space"]
 
-_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
+_UNITS = ("bytes", "KB", "MB", "GB", "TB", "PB")
 
 
 def check_space(root: OutputRoot, size_bytes: int) -> None:
@@ -28,13 +28,13 @@ def check_space(root: OutputRoot, size_bytes: int) -> None:
     raise NoSpaceError(
         f"there is not enough space in the output directory: {amount(size_bytes)} would come, "
         f"{amount(free)} are free, {amount(size_bytes - free)} are missing",
-        hints=("make room, or choose another directory", "`--force` tries all the same"),
+        hints=("make room, or choose another directory", "--force tries all the same"),
     )
 
 
 def amount(size_bytes: int) -> str:
-    """Return a number of bytes for a sentence, in units of 1,024: "1.5 GiB"."""
+    """Return a number of bytes for a sentence, in units of 1,000, as the offer is shown: "1.5 GB"."""
     value, unit = float(size_bytes), 0
-    while value >= 1024 and unit < len(_UNITS) - 1:
-        value, unit = value / 1024, unit + 1
+    while value >= 1000 and unit < len(_UNITS) - 1:
+        value, unit = value / 1000, unit + 1
     return f"{size_bytes} bytes" if unit == 0 else f"{value:.1f} {_UNITS[unit]}"
