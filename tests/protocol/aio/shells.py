@@ -22,6 +22,7 @@ from tallow_protocol.core.sender import SenderRole
 from tallow_protocol.core.sending import SendPipeline
 from tallow_protocol.core.session import Session
 from tallow_protocol.core.window import Window
+from tallow_protocol.disk.calls import SYSTEM, SystemCalls
 from tallow_protocol.disk.output import OutputFolder
 from tallow_protocol.disk.scan import scan
 from tallow_protocol.events import Event, OfferReceived, PathKind, TransferProgress
@@ -48,7 +49,13 @@ class Shells:
     """Sessions of both sides that have agreed on keys, run until the end by `run`."""
 
     def __init__(
-        self, source: Path, into: Path, *, window_bytes: int = 4 * 1024 * 1024, rejoin_s: float = 0.0
+        self,
+        source: Path,
+        into: Path,
+        *,
+        window_bytes: int = 4 * 1024 * 1024,
+        rejoin_s: float = 0.0,
+        calls: SystemCalls = SYSTEM,
     ) -> None:
         self.events: dict[Side, list[Event]] = {Side.A: [], Side.B: []}
         self.on_progress: Callable[[TransferProgress], None] | None = None
@@ -58,7 +65,7 @@ class Shells:
         found = scan([source])
         entries = [scanned.entry for scanned in found.entries]
         pipeline = SendPipeline(entries, Sources(found), window=Window(limit_bytes=window_bytes))
-        self.receiver = ReceiverRole(OutputFolder(into), identities[1].public_key.fingerprint)
+        self.receiver = ReceiverRole(OutputFolder(into, calls=calls), identities[1].public_key.fingerprint)
         self.sessions = {
             Side.A: Session(
                 side=Side.A,

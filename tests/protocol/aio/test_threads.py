@@ -16,6 +16,14 @@ def test_no_more_places_are_given_than_the_limit() -> None:
     assert not supply.acquire()
 
 
+def test_a_second_thread_of_one_connection_takes_no_place_of_the_last_half() -> None:
+    supply = DataThreads(4)
+    assert [supply.acquire(second=True) for _ in range(3)] == [True, True, False]
+    assert [supply.acquire() for _ in range(3)] == [True, True, False]
+    supply.release()
+    assert not supply.acquire(second=True)
+
+
 def test_a_thread_gives_its_place_back_when_it_ends() -> None:
     supply = DataThreads(1)
     release = threading.Event()

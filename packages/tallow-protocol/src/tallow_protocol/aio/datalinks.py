@@ -13,7 +13,7 @@ import contextlib
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from tallow_crypto import CryptoError
@@ -25,6 +25,7 @@ from tallow_net.transport.blocking import BLOCKING_STREAMS, BlockingStream
 from tallow_protocol.aio.buffers import frame_buffer
 from tallow_protocol.aio.threads import data_threads
 from tallow_protocol.core.jobs import no_silent_faults
+from tallow_protocol.core.spread import LONGER_S
 from tallow_protocol.errors import PeerLeftError, ProtocolError, ViolationError
 
 if TYPE_CHECKING:
@@ -46,11 +47,24 @@ TOLD_S = 0.010
 QUIET_S = 0.001
 """A receiver that finds nothing more tells what it has after this long: mostly the next bytes are quicker."""
 
+APART_BYTES = 512 * 1024
+"""From here on a record is written by a second thread, while the first receives and opens the next one."""
+
+BUFFERS = 3
+"""For one record that is received, one that is written, and one between them."""
+
 LOW_BYTES = 1024 * 1024
 """A sender tells the loop when no more than this is planned; mostly an acknowledgement makes it plan before that."""
 
 AHEAD_BYTES = 6 * 1024 * 1024
 """Planned and not yet sent, over all connections: a thread has work while the loop takes a turn, and a better path waits for little."""
+
+LONG_AHEAD_BYTES = 600 * 1024
+"""The same for each connection of a long path, which is to have one record ready: in its slow start it would keep what
+is planned for it for seconds, out of reach of another that could send it."""
+
+LONG_UNSENT_BYTES = 256 * 1024
+"""And so much of that in its socket at most, whose buffer would hold 4 MiB: the last of a slow one came 0.6 s later."""
 
 BUFFER_BYTES = 1024 * 1024 + 64 * 1024
 """One record of the largest chunk or pack that is sent, in its frame."""
@@ -241,6 +255,10 @@ class _SendingLink(DataLink):
         self._scratch = memoryview(bytearray(CONTROL_TURN_BYTES))
         self._peer_finished = asyncio.Event()
         self._measured_at = 0.0
+        measured = self._stream.measured()
+        self._is_long = measured is not None and measured.round_trip_s >= LONGER_S
+        if self._is_long:
+            self._stream.bound_unsent(LONG_UNSENT_BYTES)
         self._stream.watch(readable=True)
 
     # -- the thread ----------------------------------------------------------------------------------------
@@ -281,7 +299,7 @@ class _SendingLink(DataLink):
         while not self._closing and (record := session.control_record(link, self._clock())) is not None:
             self._urgent.append(record)
             self._queue.put(record)
-        ahead_bytes = AHEAD_BYTES // max(len(session.carriers), 1)
+        ahead_bytes = LONG_AHEAD_BYTES if self._is_long else AHEAD_BYTES // max(len(session.carriers), 1)
         while self._ahead < ahead_bytes and not self._closing:
             plan = session.plan(link, self._clock())
             if plan is None:
@@ -335,21 +353,34 @@ class _SendingLink(DataLink):
 
 
 class _ReceivingLink(DataLink):
-    """Side B: the thread receives; the loop sends control frames."""
+    """Side B: a thread receives and opens, a second one writes large records meanwhile; the loop sends control frames."""
 
     def _prepare(self) -> None:
         self._outbox: deque[memoryview] = deque()
         self._flushed = asyncio.Event()
+        self._untold_since = 0.0
+        self._storing: threading.Thread | None = None
+        self._may_store_apart = True
+        self._to_store: SimpleQueue[tuple[Job, int, memoryview] | None] = SimpleQueue()
+        self._free: SimpleQueue[memoryview] = SimpleQueue()
+        self._given = self._stored = 0
 
-    # -- the thread ----------------------------------------------------------------------------------------
+    # -- the threads ---------------------------------------------------------------------------------------
 
     def _work(self) -> None:
+        try:
+            self._receive()
+        finally:
+            if self._storing is not None:
+                self._to_store.put(None)
+                self._storing.join()
+
+    def _receive(self) -> None:
         link, stream = self.link, self._stream
         buffer = frame_buffer()
         header = memoryview(bytearray(HEADER_BYTES))
-        untold_since = 0.0
         while not link.lost:
-            if self._untold and (self._clock() - untold_since > TOLD_S or not stream.arrives(QUIET_S)):
+            if self._untold and not stream.arrives(QUIET_S):
                 self._wake_loop()
             link.hearing = True
             if not stream.receive(header, self._heard):
@@ -360,11 +391,51 @@ class _ReceivingLink(DataLink):
                 return
             link.hearing = False
             job = self._session.incoming(link, body, length_header)
-            with self._lock:
-                job.run()
-            if not self._untold:
-                untold_since = self._clock()
-            self._done(job, len(body))
+            job.begin()
+            if self._stores_apart(len(body)):
+                self._given += 1
+                self._to_store.put((job, len(body), buffer))
+                buffer = self._free.get()
+            else:
+                self._store(job, len(body))
+
+    def _stores_apart(self, size_bytes: int) -> bool:
+        """Return whether the other thread takes a record: a large one, or one behind such."""
+        if size_bytes < APART_BYTES:
+            return self._given != self._stored
+        if self._storing is None and self._may_store_apart:
+            self._may_store_apart = data_threads().acquire(second=True)
+            if self._may_store_apart:
+                name = f"tallow-data-{self.link.number}-storing"
+                self._storing = data_threads().start(name, self._store_all)
+                self._may_store_apart = self._storing is not None
+            for _ in range(BUFFERS - 1 if self._may_store_apart else 0):
+                self._free.put(frame_buffer())
+        return self._may_store_apart
+
+    def _store_all(self) -> None:
+        while True:
+            try:
+                item = self._to_store.get(timeout=QUIET_S if self._untold else None)
+            except Empty:
+                self._wake_loop()
+                continue
+            if item is None:
+                return
+            job, size_bytes, buffer = item
+            self._store(job, size_bytes)
+            self._free.put(buffer)
+            self._stored += 1
+
+    def _store(self, job: Job, size_bytes: int) -> None:
+        with self._lock:
+            job.run()
+        now = self._clock()
+        if not self._untold:
+            self._untold_since = now
+        self._done(job, size_bytes)
+        if now - self._untold_since > TOLD_S:
+            self._wake_loop()
 
     def _enough(self) -> bool:
         return self._untold >= TOLD_BYTES

@@ -35,10 +35,13 @@ class DataThreads:
         """Return how many places are taken."""
         return self._taken
 
-    def acquire(self) -> bool:
-        """Take a place; return whether there was one. Never waits."""
+    def acquire(self, *, second: bool = False) -> bool:
+        """Take a place; return whether there was one. Never waits.
+
+        A `second` thread for what has one already gets no place of the last half: those are for others.
+        """
         with self._guard:
-            if self._taken >= self._limit:
+            if self._taken >= (self._limit // 2 if second else self._limit):
                 return False
             self._taken += 1
             return True

@@ -66,12 +66,16 @@ class DeferredSender:
             raise UnexpectedMessageError
         self._role.message(session, message, now)
 
-    def store(self, header: Header, body: memoryview) -> object:
+    def verify(self, header: Header, body: memoryview) -> bool:
         """Refuse bulk: only the sender sends it."""
         raise UnexpectedMessageError
 
+    def store(self, header: Header, body: memoryview, *, verified: bool) -> object:
+        """Never called: `verify` always raises."""
+        raise UnexpectedMessageError
+
     def stored(self, session: Session, link: Link, outcome: object, now: float) -> None:
-        """Never called: `store` always raises."""
+        """Never called: `verify` always raises."""
 
     def before_control(self, session: Session, link: Link) -> None:
         """Look whether acknowledgements made room for what waits."""

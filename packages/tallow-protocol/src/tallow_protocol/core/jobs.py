@@ -45,12 +45,20 @@ no_silent_faults = _NoSilentFaults
 class Job:
     """`work` runs once, in a worker thread or in place; `then` continues in the session with its outcome.
 
-    A job never raises: its error is carried to the session.
+    `first` is a part of it that touches nothing of the session: it may run earlier, beside other jobs and without their
+    lock, and `work` finds its outcome in `result`. A job never raises: its error is carried to the session.
     """
 
-    __slots__ = ("_then", "_work", "after", "apart", "error", "result")
+    __slots__ = ("_first", "_then", "_work", "after", "apart", "error", "result")
 
-    def __init__(self, work: Callable[[], Any], then: Callable[[Job, float], None]) -> None:
+    def __init__(
+        self,
+        work: Callable[[], Any],
+        then: Callable[[Job, float], None],
+        *,
+        first: Callable[[], Any] | None = None,
+    ) -> None:
+        self._first = first
         self._work = work
         self._then = then
         self.after: Callable[[], None] | None = None
@@ -62,11 +70,24 @@ class Job:
         self.result: Any = None
         self.error: ProtocolError | CryptoError | None = None
 
+    def begin(self) -> None:
+        """Do the first part, where there is one and nobody has done it."""
+        first, self._first = self._first, None
+        if first is not None:
+            self._do(first)
+
     def run(self) -> None:
-        """Do the work."""
+        """Do the work, or what is left of it."""
+        self.begin()
+        work = self._work
+        del self._work  # it may know this job, and buffers
+        if self.error is None:
+            self._do(work)
+
+    def _do(self, part: Callable[[], Any]) -> None:
         try:
             with no_silent_faults():
-                self.result = self._work()
+                self.result = part()
         except (ProtocolError, CryptoError) as error:
             self.error = error
 

@@ -22,7 +22,7 @@ from tallow_protocol.core.messages import (
     Received,
     Refuse,
 )
-from tallow_protocol.core.receiving import ReceivePipeline, Stored
+from tallow_protocol.core.receiving import ReceivePipeline, Stored, is_whole
 from tallow_protocol.core.records import ChunkHeader, PackHeader
 from tallow_protocol.core.state import TransferState
 from tallow_protocol.core.streams import STREAM_GUESS_BYTES
@@ -290,11 +290,15 @@ class ReceiverRole:
 
     # -- data ----------------------------------------------------------------------------------------------
 
-    def store(self, header: Header, body: memoryview) -> object:
-        """Verify and write; runs in the worker."""
+    def verify(self, header: Header, body: memoryview) -> bool:
+        """Compare a chunk with its digest; any thread."""
+        return isinstance(header, ChunkHeader) and is_whole(header, body)
+
+    def store(self, header: Header, body: memoryview, *, verified: bool) -> object:
+        """Verify what was not, and write; runs in the worker."""
         if self._pipeline is None or not isinstance(header, ChunkHeader | PackHeader):
             raise UnexpectedMessageError
-        return self._pipeline.store(header, body)
+        return self._pipeline.store(header, body, verified=verified)
 
     def stored(self, session: Session, link: Link, outcome: object, now: float) -> None:
         """Owe the sender an acknowledgement, show progress.

@@ -33,8 +33,11 @@ class Role(Protocol):
     def message(self, session: Session, message: Message, now: float) -> None:
         """Take one control message, in order."""
 
-    def store(self, header: Header, body: memoryview) -> object:
-        """Do the heavy part of a bulk record; runs in the worker."""
+    def verify(self, header: Header, body: memoryview) -> bool:
+        """Compare a bulk record with what it says of itself; False where `store` has to. Any thread, beside all others."""
+
+    def store(self, header: Header, body: memoryview, *, verified: bool) -> object:
+        """Do the rest of a bulk record; runs in the worker."""
 
     def stored(self, session: Session, link: Link, outcome: object, now: float) -> None:
         """Take the outcome of what arrived on `link`."""

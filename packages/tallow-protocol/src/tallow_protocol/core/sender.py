@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tallow_net.untrusted import PeerText
 
+from tallow_protocol.core.keeping import BULK_BYTES
 from tallow_protocol.core.manifest import FileManifest, sign_manifest
 from tallow_protocol.core.messages import (
     Accept,
@@ -20,7 +21,7 @@ from tallow_protocol.core.messages import (
     Refuse,
     split_offer,
 )
-from tallow_protocol.core.spread import PathSample, SpreadChoice
+from tallow_protocol.core.spread import LONGER_S, PathSample, SpreadChoice
 from tallow_protocol.core.state import TransferState
 from tallow_protocol.core.streams import STREAM_GUESS_BYTES
 from tallow_protocol.errors import IntegrityError, UnexpectedMessageError
@@ -57,6 +58,9 @@ NEAR_S = 0.003
 
 TUNED_EVERY_S = 1.0
 """What was chosen is told this often at most: on a machine that is busy elsewhere it moves with every batch."""
+
+HELD_ROUND_TRIPS = 5
+"""So long connection 0 of a long path leaves the file data to the data connections, which stand after two and a half."""
 
 FILE_DONES_QUEUED = 16
 """FileDone messages given to the session at a time, so that its queue stays short."""
@@ -322,9 +326,20 @@ class SenderRole:
 
     def plan(self, link: Link, now: float) -> Plan | None:
         """Return what to read next for this link."""
-        if self._accepted_at is None:
+        if self._accepted_at is None or self._is_held(link, now):
             return None
         return self._pipeline.plan(link.ident, now, near=_is_near(link))
+
+    def _is_held(self, link: Link, now: float) -> bool:
+        """Return whether `link` is connection 0 of a long path while the data connections are on their way.
+
+        What it took in these round trips it would send in bursts through theirs: the others would see the delay, and end
+        their slow start at a tenth of what the path carries. Where none comes, the next ping makes it look again.
+        """
+        if link.number or link.dedicated or not link.direct or self._offer_bytes <= BULK_BYTES:
+            return False
+        length_s = link.round_trip_s or 0.0
+        return length_s >= LONGER_S and now - (self._accepted_at or now) < HELD_ROUND_TRIPS * length_s
 
     def fill(self, plan: Plan, buffer: memoryview) -> Filled:
         """Read, hash and compress; runs in the worker."""
@@ -336,12 +351,16 @@ class SenderRole:
         self._learn(session, now)
         self._advance(session)
 
-    def store(self, header: Header, body: memoryview) -> object:
+    def verify(self, header: Header, body: memoryview) -> bool:
         """Refuse bulk: only the sender sends it."""
         raise UnexpectedMessageError
 
+    def store(self, header: Header, body: memoryview, *, verified: bool) -> object:
+        """Never called: `verify` always raises."""
+        raise UnexpectedMessageError
+
     def stored(self, session: Session, link: Link, outcome: object, now: float) -> None:
-        """Never called: `store` always raises."""
+        """Never called: `verify` always raises."""
 
     def lost(self, link: Link) -> None:
         """Queue again what was on its way on this link."""

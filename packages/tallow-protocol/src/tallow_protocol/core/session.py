@@ -275,10 +275,10 @@ class Session:
         """Return the job that opens one frame's body and does its heavy part.
 
         `sealed` is the body, opened in place; `length_header` are the frame's four length bytes. The buffer may
-        be reused once the job has run. Jobs of one link run in the order of their frames.
+        be reused once the job has run. Jobs of one link begin and run in the order of their frames.
         """
 
-        def work() -> tuple[Header, object]:
+        def first() -> tuple[Header, memoryview | bytes, bool]:
             if link.lost:
                 raise RecordError
             try:
@@ -286,12 +286,19 @@ class Session:
             except AuthenticationError:
                 raise RecordError from None
             if isinstance(header, ControlHeader):
-                return header, bytes(body)
+                return header, bytes(body), True
             if not allows(self.agreement.allowed, link.path):
                 raise ViolationError("The peer sent file data over a path that is not allowed.")
-            return header, self.role.store(header, body)
+            return header, body, self.role.verify(header, body)
 
-        return self.job(work, lambda job, now: self._opened(link, job, now))
+        def work() -> tuple[Header, object]:
+            header, body, verified = job.result
+            if isinstance(header, ControlHeader):
+                return header, body
+            return header, self.role.store(header, body, verified=verified)
+
+        job = self.job(work, lambda job, now: self._opened(link, job, now), first=first)
+        return job
 
     def _opened(self, link: Link, job: Job, now: float) -> None:
         if isinstance(job.error, RecordError):
@@ -506,7 +513,13 @@ class Session:
         else:
             self._events.append(event)
 
-    def job(self, work: Callable[[], object], then: Callable[[Job, float], None]) -> Job:
+    def job(
+        self,
+        work: Callable[[], object],
+        then: Callable[[Job, float], None],
+        *,
+        first: Callable[[], object] | None = None,
+    ) -> Job:
         """Return a job whose continuation cannot leave the session half-way: what it raises ends the session."""
 
         def guarded(job: Job, now: float) -> None:
@@ -516,7 +529,7 @@ class Session:
             except (ProtocolError, CryptoError) as error:
                 self.fail(error, now)
 
-        return Job(work, guarded)
+        return Job(work, guarded, first=first)
 
     def ask(
         self, work: Callable[[], object], then: Callable[[Job, float], None], *, apart: bool = False
