@@ -30,6 +30,9 @@ BLOCKING_STREAMS = sys.platform == "linux"
 TURN_S = 1
 """A blocking call comes back after this long without a byte, so that a thread sees that it shall end."""
 
+_NOT_SENT_LOW = int(getattr(socket, "TCP_NOTSENT_LOWAT", 25))
+"""Linux's number; Python 3.11 has no name for it."""
+
 _WHOLE = int(getattr(socket, "MSG_WAITALL", 0))
 _AT_ONCE = int(getattr(socket, "MSG_DONTWAIT", 0))
 _TIMEVAL = struct.Struct("@ll")
@@ -128,6 +131,11 @@ class BlockingStream:
     def measured(self) -> Measured | None:
         """Return what the kernel measured on this connection, None where it does not tell."""
         return measured(self._sock)
+
+    def bound_unsent(self, size_bytes: int) -> None:
+        """Let `send` wait while this much was accepted and has not left yet, where the system can tell."""
+        with contextlib.suppress(OSError):
+            self._sock.setsockopt(socket.IPPROTO_TCP, _NOT_SENT_LOW, size_bytes)
 
     def finish(self) -> None:
         """End our direction behind everything that was sent."""
