@@ -18,7 +18,7 @@ class Fault:
     name: str
     title: str
     work: Callable[[Run], Awaitable[None]]
-    limit_s: float = 150.0
+    limit_s: float = 300.0
     gate: tuple[int, ...] = ()
 
 
@@ -26,7 +26,7 @@ FAULTS: dict[str, Fault] = {}
 
 
 def fault(
-    title: str, *, limit_s: float = 150.0, gate: tuple[int, ...] = ()
+    title: str, *, limit_s: float = 300.0, gate: tuple[int, ...] = ()
 ) -> Callable[[Callable[[Run], Awaitable[None]]], Callable[[Run], Awaitable[None]]]:
     """Put a function into the catalogue; underscores of its name become dashes."""
 

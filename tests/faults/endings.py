@@ -207,7 +207,8 @@ async def clock_jump(run: Run) -> None:
     place.mkdir()
     (place / "sitecustomize.py").write_text(CLOCK)
     clock.write_bytes(struct.pack("dd", 0.0, 0.0))
-    run.environment[name] = {"PYTHONPATH": str(place), "FAULT_CLOCK": str(clock)}
+    path = os.pathsep.join(filter(None, (str(place), os.environ.get("PYTHONPATH"))))
+    run.environment[name] = {"PYTHONPATH": path, "FAULT_CLOCK": str(clock)}
     await began(run)
     await run.at_point()
     steady = run.draw.random() < 0.3

@@ -45,7 +45,10 @@ ROOT = Path(__file__).parents[2]
 TALLOW = Path(sys.executable).with_name("tallow")
 RELAY = Path(sys.executable).with_name("tallow-relay")
 KIB, MIB = 1 << 10, 1 << 20
-START_S, END_S, LEFT_S = 40.0, 75.0, 10.0
+START_S, END_S, LEFT_S = 90.0, 120.0, 20.0
+"""How long a step and an end may take. A soak runs beside other work at low priority: generous, and nothing waits for them
+that goes well."""
+
 PARTIALS = ".tallow-partial"
 WAITS_AGAIN = "the code still works, and this side waits again"
 MTIME_NS = 1_600_000_000_123_456_789
@@ -113,12 +116,12 @@ class Program:
         return event if event is not None and event.get("bytes", 0) >= at_least else None
 
     async def until(self, name: str, at_least: int = 0, seconds: float = START_S) -> dict[str, Any] | None:
-        """Wait for an event; None where the program ended without it."""
-
-        await self._until(lambda: self.find(name, at_least) is not None, seconds)
+        """Wait for an event; None where the program ended without it. Raises AssertionError where neither came."""
+        wanted = f"{name} of {at_least} bytes" if at_least else name
+        await self._until(lambda: self.find(name, at_least) is not None, seconds, wanted)
         return self.find(name, at_least)
 
-    async def until_alone(self, seconds: float) -> bool:
+    async def until_alone(self, seconds: float | None) -> bool:
         """Wait until it says that the other side is gone and waited for; False where it ended without that."""
 
         def is_alone() -> bool:
@@ -128,15 +131,18 @@ class Program:
                 for event in self.events
             )
 
-        await self._until(is_alone, seconds)
+        await self._until(is_alone, seconds, "word of being alone")
         return is_alone()
 
-    async def _until(self, there: Callable[[], bool], seconds: float) -> None:
-        async with asyncio.timeout(seconds), self._changed:
-            while not (there() or self._tasks[0].done()):
-                # The end of the output notifies under the lock just before its task is done.
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), 0.5)
+    async def _until(self, there: Callable[[], bool], seconds: float | None, wanted: str) -> None:
+        try:
+            async with asyncio.timeout(seconds), self._changed:
+                while not (there() or self._tasks[0].done()):
+                    # The end of the output notifies under the lock just before its task is done.
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._changed.wait(), 0.5)
+        except TimeoutError:
+            raise AssertionError(f"the {self.name} gave no {wanted} in {seconds} s") from None
 
     def send(self, number: int) -> None:
         """Send a signal, if it still runs."""
@@ -145,11 +151,14 @@ class Program:
             with contextlib.suppress(ProcessLookupError):
                 self.child.send_signal(number)
 
-    async def end(self, seconds: float = END_S) -> int:
-        """Wait for its own end and return its exit code."""
-        async with asyncio.timeout(seconds):
-            await self.child.wait()
-            await asyncio.gather(*self._tasks)
+    async def end(self, seconds: float | None = END_S) -> int:
+        """Wait for its own end and return its exit code. Raises AssertionError where it does not come."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.child.wait()
+                await asyncio.gather(*self._tasks)
+        except TimeoutError:
+            raise AssertionError(f"the {self.name} did not end in {seconds} s") from None
         assert self.child.returncode is not None
         return self.child.returncode
 
@@ -390,23 +399,22 @@ class Run:
 
         `hopeless`: the other side never comes back. A side that waits for it is interrupted once it says so.
         """
-        try:
-            async with asyncio.timeout(seconds):
-                await asyncio.gather(self._ended(self.sender, hopeless), self._ended(self.receiver, hopeless))
-        except TimeoutError:
-            for side in (self.sender, self.receiver):
-                if side.running:
-                    self.problem(f"the {side.name} did not end in {seconds:.0f} s; last: {side.lines[-2:]}")
-                    side.send(signal.SIGKILL)
-                    await side.child.wait()
+        sides = (self.sender, self.receiver)
+        await asyncio.gather(*(self._ended(side, seconds, hopeless=hopeless) for side in sides))
         if not self.result.sender:  # of the first transfer, where a second goes on
             self.result.sender, self.result.receiver = self.sender.outcome, self.receiver.outcome
         await self.check()
 
-    async def _ended(self, side: Program, hopeless: bool) -> None:
-        if hopeless and side.running and await side.until_alone(END_S):
-            side.send(signal.SIGINT)
-        await side.end()
+    async def _ended(self, side: Program, seconds: float, *, hopeless: bool) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                if hopeless and side.running and await side.until_alone(None):
+                    side.send(signal.SIGINT)
+                await side.end(None)
+        except TimeoutError:
+            self.problem(f"the {side.name} did not end in {seconds:.0f} s; last: {side.lines[-2:]}")
+            side.send(signal.SIGKILL)
+            await side.child.wait()
 
     async def again(self) -> None:
         """Send the same paths under a new code, with nothing in between: all of it must arrive."""
@@ -565,9 +573,9 @@ class Run:
         if self.relay is not None and self.relay.running:
             self.relay.send(signal.SIGTERM)
             try:
-                code = await self.relay.end(20)
-            except TimeoutError:
-                self.problem("the relay did not end in 20 s after SIGTERM")
+                code = await self.relay.end(30)
+            except AssertionError as error:
+                self.problem(f"{error} after SIGTERM")
             else:
                 if code != 0 or "Traceback" in self.relay.errors + "".join(self.relay.lines):
                     self.problem(f"the relay ended with {code}: {self.relay.errors[-800:]}")

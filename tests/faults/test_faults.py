@@ -9,7 +9,10 @@ from tests.faults.soak import BEGIN, END, replaced, run_one, table
 CATALOGUE = load()
 GATE = [(name, seed) for name, fault in CATALOGUE.items() for seed in fault.gate]
 
-pytestmark = pytest.mark.skipif(not TALLOW.exists(), reason="the programs are not installed beside Python")
+pytestmark = [
+    pytest.mark.skipif(not TALLOW.exists(), reason="the programs are not installed beside Python"),
+    pytest.mark.timeout(400),  # a run says by itself what did not end
+]
 
 
 @pytest.mark.parametrize(("name", "seed"), GATE, ids=str)

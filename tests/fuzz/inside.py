@@ -88,7 +88,7 @@ def _message_seeds() -> list[bytes]:
     return [TallowCodec.encode(message) for message in messages]
 
 
-@target(_message_seeds)
+@target("control messages, the manifest among them", _message_seeds)
 def messages(data: bytes) -> None:
     try:
         message = TallowCodec.decode(data)
@@ -123,7 +123,7 @@ def _record_seeds() -> list[bytes]:
     ]
 
 
-@target(_record_seeds)
+@target("records and their padding", _record_seeds)
 def records(data: bytes) -> None:
     """An opened record is refused, or is byte for byte what its header and body make."""
     try:
@@ -138,7 +138,10 @@ def records(data: bytes) -> None:
     check(bytes(again) == data, "a record has two forms")
 
 
-@target(lambda: [b"\x01" + pack_entry_header(0, 5, bytes(32)) + b"12345", b"\x02" + bytes(80), b"\xff"])
+@target(
+    "packs of small files",
+    lambda: [b"\x01" + pack_entry_header(0, 5, bytes(32)) + b"12345", b"\x02" + bytes(80), b"\xff"],
+)
 def packs(data: bytes) -> None:
     """The entries of a pack cover its body, each byte once, or it is refused."""
     reader = Reader(data)
@@ -162,7 +165,7 @@ def _compressed_seeds() -> list[bytes]:
     return [struct.pack(">I", length) + body for length, body in zip((0, 5000, 256), compressed, strict=True)]
 
 
-@target(_compressed_seeds)
+@target("compressed chunks", _compressed_seeds)
 def compressed(data: bytes) -> None:
     """Compressed data opens to exactly as many bytes as were declared, 4 MiB at most, or is refused."""
     declared = struct.unpack(">I", data[:4].ljust(4, b"\0"))[0] % (4 * 1024 * 1024 + 1)
@@ -224,7 +227,7 @@ def _pipeline_step(pipeline: ReceivePipeline, reader: Reader) -> None:
         pipeline.take_heard()
 
 
-@target(_pipeline_seeds)
+@target("any order of chunks, packs and digests at a receiver", _pipeline_seeds)
 def pipeline(data: bytes) -> None:
     """Whatever order of chunks, packs and ends: a typed error, and no file under a name of another size."""
     folder = MemoryFolder()
@@ -278,7 +281,7 @@ def _session_seeds() -> list[bytes]:
     ]
 
 
-@target(_session_seeds)
+@target("a peer with valid keys that says anything", _session_seeds)
 def session(data: bytes) -> None:
     """A peer with valid keys says anything: the session goes on, or ends with a typed error that is not ours."""
     reader = Reader(data)

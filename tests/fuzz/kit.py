@@ -21,9 +21,10 @@ __all__ = ["CORPUS", "TARGETS", "Reader", "Target", "check", "corpus", "peers_fa
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One decoder: `run` raises where a property does not hold, `seeds` are inputs that it takes."""
+    """One decoder of what `reads` says: `run` raises where a property does not hold, `seeds` are inputs that it takes."""
 
     name: str
+    reads: str
     run: Callable[[bytes], None]
     seeds: Callable[[], list[bytes]]
 
@@ -31,9 +32,13 @@ class Target:
 TARGETS: dict[str, Target] = {}
 
 
-def target(seeds: Callable[[], list[bytes]]) -> Callable[[Callable[[bytes], None]], Callable[[bytes], None]]:
+def target(
+    reads: str, seeds: Callable[[], list[bytes]]
+) -> Callable[[Callable[[bytes], None]], Callable[[bytes], None]]:
+    """Make a target of a function, under its name; `reads` stands in the table of docs/reliability.md."""
+
     def register(run: Callable[[bytes], None]) -> Callable[[bytes], None]:
-        TARGETS[run.__name__] = Target(run.__name__, run, seeds)
+        TARGETS[run.__name__] = Target(run.__name__, reads, run, seeds)
         return run
 
     return register

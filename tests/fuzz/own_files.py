@@ -28,7 +28,7 @@ def _journal_seeds() -> list[bytes]:
     return [header, header + encode_records(header, 0, bytes(range(96))), header[:-1]]
 
 
-@target(_journal_seeds)
+@target("the journal of a partial file", _journal_seeds)
 def journal(data: bytes) -> None:
     """What a journal says is exactly what its first `good_bytes` are the encoding of."""
     said = decode_journal(data)
@@ -58,7 +58,7 @@ def _scratch() -> Path:
 _KEPT: list[tempfile.TemporaryDirectory[str]] = []
 
 
-@target(lambda: _TOML_SEEDS)
+@target("the user's configuration", lambda: _TOML_SEEDS)
 def store_config(data: bytes) -> None:
     path = _scratch() / "config.toml"
     path.write_bytes(data)
@@ -74,10 +74,11 @@ def store_config(data: bytes) -> None:
 
 
 @target(
+    "a relay's configuration",
     lambda: [
         b'notice = "hi"\nrooms = 10\nroom_bytes_per_s = 65536\n',
         b"data_connections = false\njoins_burst = 64\n",
-    ]
+    ],
 )
 def relay_config(data: bytes) -> None:
     path = _scratch() / "relay.toml"
@@ -92,6 +93,7 @@ def relay_config(data: bytes) -> None:
 
 
 @target(
+    "`.tallowignore`, `.gitignore`, `--exclude`",
     lambda: [
         b"*.o\n!keep.o\n/build/\n**/x\n",
         b"a[b-]",
@@ -100,7 +102,7 @@ def relay_config(data: bytes) -> None:
         b"\\",
         b"!",
         b"**/a/**/b",
-    ]
+    ],
 )
 def ignore_file(data: bytes) -> None:
     """Each line of an ignore file, or pattern of the user's, is a pattern that can be asked, or refused with a reason."""
@@ -129,7 +131,7 @@ def _unfinished_seeds() -> list[bytes]:
     return [whole, whole + lines.ended(["d (1)"]), whole[:-3], lines.first()]
 
 
-@target(_unfinished_seeds)
+@target("the record of an unfinished folder", _unfinished_seeds)
 def unfinished(data: bytes) -> None:
     """A record says what its first `good_bytes` say by themselves, however the bytes come, and nothing behind them."""
     said = decode_record([data], _SENDER, {"d/f": 7})
@@ -149,7 +151,7 @@ _SEALED_BOX = SealedBox(Secret(bytes(64)))
 _SEALED = _SEALED_BOX.seal("identity", Secret(b"value"))
 
 
-@target(lambda: [_SEALED, _SEALED[:-1], _SEALED[:40], b""])
+@target("sealed values of the store", lambda: [_SEALED, _SEALED[:-1], _SEALED[:40], b""])
 def sealed_value(data: bytes) -> None:
     """A sealed value opens to what was sealed, or not at all."""
     try:
@@ -167,7 +169,7 @@ def _key_file() -> bytes:
     return path.read_bytes()
 
 
-@target(lambda: [_key_file(), _key_file()[:-1], _key_file()[:60]])
+@target("its key file", lambda: [_key_file(), _key_file()[:-1], _key_file()[:60]])
 def key_file(data: bytes) -> None:
     """A key file holds a key whose check is right, or is refused without a word of what it holds."""
     path = _scratch() / "store.key"

@@ -30,12 +30,13 @@ from tests.fuzz.kit import Reader, check, target
 
 
 @target(
+    "codes",
     lambda: [
         b"4821-copper-lantern-tidy",
         b"12:a text of my own",
         b"7 COP LANT tid",
         "5:ünïcödé long enough".encode(),
-    ]
+    ],
 )
 def codes(data: bytes) -> None:
     try:
@@ -58,7 +59,18 @@ def _below(path: str) -> bool:
 
 
 @target(
-    lambda: [b"a/b/c", b"a..b/x", b"../x", "é/x".encode(), b"CON", b"a:b", b"x.", b"/etc", "e\u0301".encode()]
+    "names and links of an offer",
+    lambda: [
+        b"a/b/c",
+        b"a..b/x",
+        b"../x",
+        "é/x".encode(),
+        b"CON",
+        b"a:b",
+        b"x.",
+        b"/etc",
+        "e\u0301".encode(),
+    ],
 )
 def path_gate(data: bytes) -> None:
     """A path is taken as it stands, and then leads below the output directory on every system; or it is refused."""
@@ -114,7 +126,10 @@ def _kind_file():
 _FILE = _kind_file()
 
 
-@target(lambda: [b"plain", b"\x1b[31mred\x07", "a\u202eexe.txt".encode(), b"\xc2\x9b31m", b"\x1b]0;t\x1b\\"])
+@target(
+    "text of a peer",
+    lambda: [b"plain", b"\x1b[31mred\x07", "a\u202eexe.txt".encode(), b"\xc2\x9b31m", b"\x1b]0;t\x1b\\"],
+)
 def peer_text(data: bytes) -> None:
     """What is shown of a peer's text drives no terminal, in whatever way it is shown, and takes no long time."""
     text = PeerText.from_bytes(data)
@@ -150,7 +165,7 @@ def _candidate_seeds() -> list[bytes]:
     return [b"".join(bytes((len(a) == 16,)) + a + b"\x01\xbb" for a in packed)]
 
 
-@target(_candidate_seeds)
+@target("candidates of a peer", _candidate_seeds)
 def candidate_list(data: bytes) -> None:
     """Of what a peer offers, nothing is tried that is no single host elsewhere; 16 at most."""
     reader, offered = Reader(data), []
@@ -188,7 +203,7 @@ def _mdns_seeds() -> list[bytes]:
     return packets
 
 
-@target(_mdns_seeds)
+@target("answers on the local network", _mdns_seeds)
 def mdns(data: bytes) -> None:
     """Whatever arrives on the multicast port: sixteen places at most, each one host that may be dialled."""
     from zeroconf import DNSIncoming, RecordUpdate  # type: ignore[attr-defined]  # not in __all__
@@ -219,7 +234,7 @@ _ENTRIES = [
 ]
 
 
-@target(lambda: [b"1 2", b"1-2", b"10M", b"90s", b"d/*", b"[!a]*", b"99999999"])
+@target("rates, times, choices", lambda: [b"1 2", b"1-2", b"10M", b"90s", b"d/*", b"[!a]*", b"99999999"])
 def typed(data: bytes) -> None:
     """Rates, times, globs and answers to the selection: a value in its range, or a documented error."""
     text = data.decode("utf-8", "surrogateescape")

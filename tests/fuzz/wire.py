@@ -50,7 +50,10 @@ from tallow_protocol.testing import handshake
 from tests.fuzz.kit import check, peers_fault, target
 
 
-@target(lambda: [encode_frame(b""), encode_frame(b"abc") + encode_frame(bytes(300)), b"\xff" * 8])
+@target(
+    "frames of any cut",
+    lambda: [encode_frame(b""), encode_frame(b"abc") + encode_frame(bytes(300)), b"\xff" * 8],
+)
 def frames(data: bytes) -> None:
     """The same bodies however the stream is cut; nothing but what was pushed is held."""
     at_once, one_by_one = FrameDecoder(4096), FrameDecoder(4096)
@@ -91,7 +94,7 @@ def _signaling_seeds() -> list[bytes]:
     return [encode_signaling(message) for message in messages]
 
 
-@target(_signaling_seeds)
+@target("what a client and a relay say", _signaling_seeds)
 def signaling(data: bytes) -> None:
     try:
         message = decode_signaling(data)
@@ -100,7 +103,7 @@ def signaling(data: bytes) -> None:
     check(encode_signaling(message) == data, "a signaling message has two encodings")
 
 
-@target(lambda: [encode_map({1: 5, 2: [b"x", "y", {3: None}], 4: True}), b"\xa0"])
+@target("CBOR maps", lambda: [encode_map({1: 5, 2: [b"x", "y", {3: None}], 4: True}), b"\xa0"])
 def canonical(data: bytes) -> None:
     try:
         value = decode_map(data, max_bytes=4096)
@@ -110,7 +113,8 @@ def canonical(data: bytes) -> None:
 
 
 @target(
-    lambda: [b"relay.example.org", b"[2001:db8::1]:443#sha256:" + b"ab" * 32, b"10.0.0.1:5", b"fe80::1%eth0"]
+    "addresses of relays",
+    lambda: [b"relay.example.org", b"[2001:db8::1]:443#sha256:" + b"ab" * 32, b"10.0.0.1:5", b"fe80::1%eth0"],
 )
 def relay_address(data: bytes) -> None:
     """What a relay's Redirect, a configuration or a person says; it is shown and dialled."""
@@ -151,7 +155,7 @@ def _frames_of_a_handshake() -> tuple[bytes, bytes, bytes]:
     return start.hello, replied.reply, awaiting.receive_reply(replied.reply, GuessBudget()).confirm
 
 
-@target(lambda: [_frames_of_a_handshake()[0], bytes(1738), b"\x05\x00\x01"])
+@target("the handshake's first message", lambda: [_frames_of_a_handshake()[0], bytes(1738), b"\x05\x00\x01"])
 def hello(data: bytes) -> None:
     """A Hello is refused, at no cost, or answered with a Reply at the cost of one guess."""
     budget = GuessBudget()
@@ -164,7 +168,7 @@ def hello(data: bytes) -> None:
     check(budget.left == 2 and len(replied.reply) == 1765, "a Reply was not counted, or has another length")
 
 
-@target(lambda: [_frames_of_a_handshake()[1], bytes(1765), b"\x05\x00\x01"])
+@target("its answer", lambda: [_frames_of_a_handshake()[1], bytes(1765), b"\x05\x00\x01"])
 def reply(data: bytes) -> None:
     """No Reply of who does not know the words gives a session, and none costs more than one guess."""
     source = random.Random(2)
@@ -179,7 +183,7 @@ def reply(data: bytes) -> None:
     raise AssertionError("somebody who does not know the words was let in")
 
 
-@target(lambda: [_frames_of_a_handshake()[2], bytes(65), b"\x05\x00\x02"])
+@target("its third message", lambda: [_frames_of_a_handshake()[2], bytes(65), b"\x05\x00\x02"])
 def confirm(data: bytes) -> None:
     """No Confirm of who does not know the words gives a session."""
     source = random.Random(3)
@@ -192,7 +196,7 @@ def confirm(data: bytes) -> None:
     raise AssertionError("a Confirm of another handshake was taken")
 
 
-@target(lambda: [b"\x05" + code.to_bytes(2, "big") for code in (1, 2, 6, 999)])
+@target("its end", lambda: [b"\x05" + code.to_bytes(2, "big") for code in (1, 2, 6, 999)])
 def abort(data: bytes) -> None:
     try:
         code = parse_abort(data)
@@ -213,7 +217,7 @@ def _attach_seeds() -> list[bytes]:
     return [attach, ack, attach[:-1], bytes(81), bytes(65)]
 
 
-@target(_attach_seeds)
+@target("Attach and Ack", _attach_seeds)
 def attach(data: bytes) -> None:
     """Attach and Ack are taken as they were made, or refused."""
     ours, theirs = _session_keys()
@@ -245,13 +249,14 @@ async def _entered(data: bytes) -> bytes | None:
 
 
 @target(
+    "`TLW1` and the token of a data connection",
     lambda: [
         DATA_PREAMBLE + bytes(TOKEN_BYTES) + b"behind",
         DATA_PREAMBLE + bytes(31),
         b"TLW2" + bytes(32),
         b"T",
         b"",
-    ]
+    ],
 )
 def data_door(data: bytes) -> None:
     """What begins a data connection at a relay is the preamble and a token, whole, or nothing; what follows is not read."""

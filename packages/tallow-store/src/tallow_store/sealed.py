@@ -94,7 +94,13 @@ def load_key(path: Path) -> Secret:
         key = bytes.fromhex(digits)
     except ValueError:
         key = b""
-    if prefix != _KEY_PREFIX or len(key) != KEY_BYTES or check != _check_digits(key):
+    # `fromhex` passes over white space, which is damage here.
+    if (
+        prefix != _KEY_PREFIX
+        or len(key) != KEY_BYTES
+        or digits.lower() != key.hex()
+        or check != _check_digits(key)
+    ):
         # Without a cause: a traceback of it would show the file.
         raise KeyFileError(f"the key file {str(path)!r} is damaged", hints=(_RESTORE,)) from None
     return Secret(key)
