@@ -4,6 +4,7 @@ A file's writes since its last sync are a list: a power loss keeps a prefix of i
 done to names is a list too, in order, over the whole file system, as journalling file systems keep it: a power loss
 keeps a prefix of what no synced directory has made durable. So a name may survive without its data, never a rename
 by half. The death of the process alone loses nothing. ENOSPC and EIO come at chosen operations; names may be folded.
+What is written and is what an offered file holds there is not kept but made again, so that a file may be a terabyte.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import stat
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+from tests.sim.stretches import Made, Stretches
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.sim.tape import Tape
 
@@ -49,9 +52,10 @@ class Node:
         self.mode = mode
         self.mtime_ns = NEW_NS
         self.names = 0
-        self.data = bytearray()
-        self.durable = b""
-        self.unsynced: list[tuple[int, bytes]] = []
+        self.data = Stretches()
+        self.durable = Stretches()
+        self.unsynced: list[tuple[int, bytes | Made, int]] = []
+        """Where it begins, what it is, where it ends."""
         self.entries: dict[str, tuple[str, Node]] = {}
         self.target = ""
         self.version = 0
@@ -94,6 +98,8 @@ class SimDisk:
         self.full = False
         self.failed = False
         self.changed = True
+        self.recognise: Callable[[int, bytes], Made | None] = lambda offset, piece: None
+        """Says of which offered file a piece is, if it is worth not being kept."""
 
     # -- trouble -------------------------------------------------------------------------------------------
 
@@ -137,15 +143,16 @@ class SimDisk:
 
     def _tear(self, node: Node) -> None:
         kept = self._tape.below(len(node.unsynced) + 1)
-        data = bytearray(node.durable)
+        data = node.durable.copy()
         writes = node.unsynced[:kept]
         if kept < len(node.unsynced):
-            offset, torn = node.unsynced[kept]
-            writes.append((offset, torn[: self._tape.below(len(torn) + 1)]))
-        for offset, piece in writes:
-            _put(data, offset, piece)
+            offset, torn, end = node.unsynced[kept]
+            length = self._tape.below(end - offset + 1)
+            writes.append((offset, _first(torn, length), offset + length))
+        for offset, piece, end in writes:
+            data.put(offset, piece, end)
         node.data = data
-        node.durable = bytes(data)
+        node.durable = data.copy()
         node.unsynced = []
         node.version += 1
         node.durable_version += 1
@@ -334,7 +341,7 @@ class SimDisk:
 
     def pread(self, handle: int, length: int, offset: int) -> bytes:
         self._operation()
-        return bytes(self._node(handle).data[offset : offset + min(length, self._piece_bytes)])
+        return self._node(handle).data.piece(offset, min(length, self._piece_bytes))
 
     def pread_into(self, handle: int, buffer: memoryview, offset: int) -> int:
         piece = self.pread(handle, len(buffer), offset)
@@ -352,22 +359,26 @@ class SimDisk:
         node = self._node(handle)
         if length < len(node.data):
             # Kept simple: a cut is durable at once, with what is left of the unsynced writes.
-            del node.data[length:]
-            node.durable = node.durable[:length]
+            node.data.cut(length)
+            node.durable.cut(min(length, len(node.durable)))
             node.durable_version += 1
-            node.unsynced = [(at, piece[: length - at]) for at, piece in node.unsynced if at < length]
+            node.unsynced = [
+                (at, _first(piece, length - at), min(end, length))
+                for at, piece, end in node.unsynced
+                if at < length
+            ]
             node.version += 1
         elif length > len(node.data):
             self._write(node, length, b"")
 
     def _write(self, node: Node, offset: int, piece: bytes | None) -> None:
         if piece is None:
-            node.data.clear()
-            node.durable = b""
-            node.unsynced = []
+            node.data, node.durable, node.unsynced = Stretches(), Stretches(), []
         else:
-            _put(node.data, offset, piece)
-            node.unsynced.append((offset, piece))
+            end = offset + len(piece)
+            what = self.recognise(offset, piece) or piece
+            node.data.put(offset, what, end)
+            node.unsynced.append((offset, what, end))
         node.version += 1
         self.changed = True
 
@@ -441,16 +452,22 @@ class SimDisk:
 
     # -- what was there before -----------------------------------------------------------------------------
 
-    def place(self, path: str, data: bytes, mtime_ns: int) -> None:
-        """Put a file into the output folder, durable, as if it had always been there."""
+    def place(self, path: str, data: bytes | Stretches, mtime_ns: int) -> Node:
+        """Put a file into the output folder, durable, as if it had always been there; return it."""
         node = self._stand(path, stat.S_IFREG)
-        node.data += data
-        node.durable = bytes(data)
+        node.data = data.copy() if isinstance(data, Stretches) else Stretches(data)
+        node.durable = node.data.copy()
         node.mtime_ns = mtime_ns
+        return node
 
     def place_link(self, path: str, target: str) -> None:
         """Put a link there."""
         self._stand(path, stat.S_IFLNK).target = target
+
+    def make_private(self, path: str) -> None:
+        """Let a folder in the output folder be readable for its owner alone."""
+        folder, name = self._at(f"{OUT}/{path}", None)
+        self._entry(folder, name).mode = 0o700
 
     def _stand(self, path: str, kind: int) -> Node:
         harm, self.fail_at, full, self.full = self.fail_at, {}, self.full, False
@@ -498,7 +515,7 @@ class SimDisk:
 
 def _settle(node: Node) -> None:
     if node.unsynced:
-        node.durable = bytes(node.data)
+        node.durable = node.data.copy()
         node.durable_version += 1
         node.unsynced = []
 
@@ -516,7 +533,5 @@ def _status(node: Node) -> SimpleNamespace:
     )
 
 
-def _put(data: bytearray, offset: int, piece: bytes) -> None:
-    if offset > len(data):
-        data.extend(bytes(offset - len(data)))
-    data[offset : offset + len(piece)] = piece
+def _first(what: bytes | Made, length: int) -> bytes | Made:
+    return what[:length] if isinstance(what, bytes) else what

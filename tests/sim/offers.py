@@ -9,12 +9,15 @@ import re
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
+from tallow_crypto import DIGEST_BYTES, chunk_digest
 from tallow_protocol.aio.inputs import StreamSources, TextSources
 from tallow_protocol.aio.streambuffer import StreamBuffer
 from tallow_protocol.core.messages import Entry, EntryKind
 from tallow_protocol.core.streams import STREAM_CHUNK_BYTES
 from tallow_protocol.errors import UnreadableError
 from tallow_protocol.limits import TEXT_MODE
+
+from tests.sim.stretches import Made, Stretches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,6 +45,14 @@ KINDS = ("", "", "text", "zeros", "gaps")
 TEXT = b"".join(b"%d bottles of beer on the wall\n" % number for number in range(99, 0, -1))
 MESSAGE = b"secrettext: " + TEXT[:700]
 GAP_BYTES = 96 * 1024
+ROUND_BYTES = 61 * 4 * 1024 * 1024
+"""After so much a "round" file comes again: no two chunks side by side are the same, and yet few have to be hashed."""
+
+LARGE_NAME = "secretfile-round.bin"
+PAGE_BYTES = 64 * 1024
+LARGE_BYTES = 16 * 1024 * 1024
+"""What is received of a larger file is not kept, and is compared by what is known of it, not by its hash."""
+
 OLDER_NS, SENT_NS, NEWER_NS = 10**17, 10**18, 2 * 10**18
 _NUMBER = re.compile(r" \(\d+\)")
 
@@ -75,7 +86,16 @@ class Contents:
             return (TEXT * (length // len(TEXT) + 2))[start : start + length]
         if "zeros" in path:
             return bytes([other]) * length
-        noise = blake3(path.encode() + bytes(other)).digest(length=length, seek=offset)
+        source = blake3(path.encode() + bytes(other))
+        if "round" in path:
+            first = offset % ROUND_BYTES
+            if first + length > ROUND_BYTES:
+                middle = ROUND_BYTES - first
+                return self.piece_of(path, other, first, middle) + self.piece_of(
+                    path, other, 0, length - middle
+                )
+            return source.digest(length=length, seek=first)
+        noise = source.digest(length=length, seek=offset)
         return _gaps(noise, offset) if "gaps" in path else noise
 
     def open(self, file: int) -> _Source:
@@ -158,7 +178,8 @@ class SimWriter:
 class Offer:
     """One world's offer, the same in each attempt."""
 
-    def __init__(self, tape: Tape) -> None:
+    def __init__(self, tape: Tape, large_bytes: int = 0) -> None:
+        """`large_bytes`: one file of so many is sent, whatever the tape would say."""
         self.form = tape.pick(("files", "files", "files", "files", "files", "text", "stream", "stream"))
         if self.form == "text":
             self.entries = [Entry("text.txt", EntryKind.FILE, len(MESSAGE), 0o644 | TEXT_MODE, SENT_NS)]
@@ -166,6 +187,9 @@ class Offer:
             self.entries = [Entry("secretfile-stream", EntryKind.FILE, None, 0o644, SENT_NS)]
         else:
             self.entries = _files(tape)
+        if large_bytes:
+            self.form = "files"
+            self.entries = [Entry(LARGE_NAME, EntryKind.FILE, large_bytes, 0o640, SENT_NS)]
         self.stream_bytes = tape.pick(STREAM_SIZES) if self.form == "stream" else 0
         self.stream_pause_s = tape.pick((0.0, 0.05, 3.0)) if self.form == "stream" else 0.0
         self.files = {
@@ -177,6 +201,8 @@ class Offer:
         self.contents = Contents([(entry.path, entry.size or 0) for entry in self.entries])
         self.has_links = any(entry.kind is EntryKind.LINK for entry in self.entries)
         self._digests: dict[tuple[str, int], bytes] = {}
+        self._chunks: dict[tuple[str, int, int, int], bytes] = {}
+        self._joined: dict[tuple[str, int, int], bytearray] = {}
 
     def piece(self, path: str, offset: int, length: int) -> bytes:
         """Return bytes of a file as it is now."""
@@ -195,16 +221,56 @@ class Offer:
             self._digests[key] = blake3(whole).digest()
         return self._digests[key]
 
-    def is_now(self, path: str, data: bytes | bytearray) -> bool:
-        """Return whether these bytes are the file's as it is now."""
-        return blake3(data).digest() == self.digest(path)
+    def made(self, path: str, other: int | None = None) -> Made:
+        """Return a file as it is now, or was after it was replaced `other` times."""
+        return Made(self.contents, path, self.contents.others.get(path, 0) if other is None else other)
 
-    def was(self, path: str, data: bytes | bytearray) -> bool:
+    def ways(self, path: str) -> range:
+        """Return how often a file had been replaced, for all that it ever was."""
+        return range(self.contents.others.get(path, 0) + 1)
+
+    def is_now(self, path: str, data: Stretches) -> bool:
+        """Return whether these bytes are the file's as it is now."""
+        return self._is(path, self.contents.others.get(path, 0), data)
+
+    def was(self, path: str, data: Stretches) -> bool:
         """Return whether these bytes are the file's, as it is or as it was in an earlier attempt."""
-        found = blake3(data).digest()
-        return any(
-            self.digest(path, other) == found for other in range(self.contents.others.get(path, 0) + 1)
-        )
+        return any(self._is(path, other, data) for other in self.ways(path))
+
+    def _is(self, path: str, other: int, data: Stretches) -> bool:
+        size = self.files[path]
+        if len(data) != size:
+            return False
+        if size > LARGE_BYTES:
+            return not data.differs(self.made(path, other), 0, size)
+        return blake3(bytes(data)).digest() == self.digest(path, other)
+
+    def chunk_digest(self, path: str, other: int, chunk_size: int, index: int) -> bytes:
+        """Return the digest of a chunk; where a file comes round again, that of the first which is the same."""
+        at, size = index * chunk_size, self.files[path]
+        length = min(chunk_size, size - at)
+        if "round" in path and length == chunk_size:
+            at %= ROUND_BYTES
+        key = path, other, chunk_size, at
+        if key not in self._chunks:
+            self._chunks[key] = chunk_digest(self.contents.piece_of(path, other, at, length))
+        return self._chunks[key]
+
+    def digests(self, path: str, other: int, chunk_size: int, count: int) -> bytes:
+        """Return the digests of the first `count` chunks, joined."""
+        key = path, other, chunk_size
+        joined = self._joined.setdefault(key, bytearray())
+        for index in range(len(joined) // DIGEST_BYTES, count):
+            joined += self.chunk_digest(path, other, chunk_size, index)
+        return bytes(joined[: count * DIGEST_BYTES])
+
+    def recognise(self, offset: int, piece: bytes) -> Made | None:
+        """Return of which large file these bytes are, each at its own place."""
+        if len(piece) < PAGE_BYTES or self.total_bytes < LARGE_BYTES:
+            return None
+        large = (path for path, size in self.files.items() if size > LARGE_BYTES)
+        ways = [self.made(path, other) for path in large for other in self.ways(path)]
+        return next((made for made in ways if made.holds(offset, piece)), None)
 
     def sources(self, buffer: StreamBuffer | None) -> SourcePort:
         """Return what opens the files."""

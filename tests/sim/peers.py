@@ -131,7 +131,7 @@ class SendingPeer(Peer):
             self._entries,
             self._sources,
             window=Window(limit_bytes=self.net.in_flight_bytes),
-            chunks=ChunkConfig(usual_bytes=64 * 1024, largest_bytes=self.net.chunk_bytes),
+            chunks=ChunkConfig(usual_bytes=self.net.usual_bytes, largest_bytes=self.net.chunk_bytes),
             record_bytes=None if self._pacer is None else self._pacer.record_bytes,
             streams=None if self._buffer is None else {0: self._buffer},
             compress=self.net.compress,

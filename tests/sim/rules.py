@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tallow_crypto import chunk_digest
+from tallow_crypto import DIGEST_BYTES, chunk_digest
 from tallow_protocol.core.chunking import PACK_FILE_BYTES
-from tallow_protocol.core.journal import decode_journal
+from tallow_protocol.core.journal import JOURNAL_RECORD_BYTES, Journal, decode_journal, encode_records
 
 from tests.sim.offers import offered
 from tests.sim.world import BrokenRuleError
@@ -14,7 +14,6 @@ from tests.sim.world import BrokenRuleError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tallow_protocol.core.journal import Journal
     from tallow_protocol.core.sending import SendPipeline
 
     from tests.sim.disk import Node, SimDisk
@@ -34,6 +33,8 @@ class Rules:
         self.stood: dict[int, tuple[str, int]] = {}
         """What stands in the output folder of somebody else's: number -> path and version."""
         self._right: dict[int, int] = {}
+        self._forgiven: dict[int, int] = {}
+        self._said: dict[int, tuple[bytes, Journal]] = {}
         self._judged: dict[int, tuple[int, int, int]] = {}
 
     def stands(self) -> None:
@@ -44,7 +45,7 @@ class Rules:
         """Leave small files alone that lost their bytes before Done was said: only from then on they are promised."""
         for path, node in self.disk.tree():
             if self.offer.files.get(offered(path), PACK_FILE_BYTES + 1) <= PACK_FILE_BYTES:
-                self._right[node.number] = node.version
+                self._forgiven[node.number] = node.version
 
     def anew(self) -> None:
         """Forget what was looked at."""
@@ -56,7 +57,8 @@ class Rules:
             self.disk.changed = False
             for path, node in self.disk.tree():
                 if not node.folder and not node.target:
-                    self.right_bytes(path, node)
+                    if self._forgiven.get(node.number) != node.version:
+                        self.right_bytes(path, node)
                     if self.at_name is not None and len(node.data) > PACK_FILE_BYTES:
                         due, self.at_name = self.at_name, None
                         due()
@@ -95,24 +97,58 @@ class Rules:
             if self._judged.get(journal.number) == seen:
                 continue
             self._judged[journal.number] = seen
-            said = decode_journal(bytes(journal.data))
+            said = self._read(journal)
             if said is not None:
                 self.chunks(said, data)
+
+    def _read(self, node: Node) -> Journal | None:
+        """Return what a journal says; of one that has only grown, the new records alone are read."""
+        data = bytes(node.data)
+        before = self._said.get(node.number)
+        if before is None or not data.startswith(before[0]):
+            said = decode_journal(data)
+        else:
+            said = _more(before[1], memoryview(data))
+        if said is not None:
+            self._said[node.number] = data[: said.good_bytes], said
+        return said
 
     def chunks(self, said: Journal, data: Node) -> None:
         """Look whether what a journal says is on the device and was sent."""
         rule = "the journal is a subset of what was verified and durable"
-        path, size = said.header.path, said.header.chunk_size
-        contents = self.offer.contents
+        path, size, offer = said.header.path, said.header.chunk_size, self.offer
+        ways = [offer.made(path, other) for other in offer.ways(path)]
+        told = min(said.count * size, said.header.size)
+        for made in ways:
+            if said.digests == offer.digests(path, made.other, size, said.count) and not data.durable.differs(
+                made, 0, told
+            ):
+                return
         for index in range(said.count):
-            digest = said.digests[index * 32 : (index + 1) * 32]
+            digest = said.digests[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES]
             at = index * size
-            if chunk_digest(data.durable[at : at + size]) != digest:
+            end = min(at + size, said.header.size)
+            sent = [made for made in ways if offer.chunk_digest(path, made.other, size, index) == digest]
+            if all(data.durable.differs(made, at, end) for made in sent) and (
+                chunk_digest(data.durable.piece(at, size)) != digest
+            ):
                 raise BrokenRuleError(rule, f"{path}: chunk {index} is not durable")
-            length = min(size, said.header.size - at)
-            ways = range(contents.others.get(path, 0) + 1)
-            if all(chunk_digest(contents.piece_of(path, way, at, length)) != digest for way in ways):
+            if not sent:
                 raise BrokenRuleError(rule, f"{path}: chunk {index} was never sent")
+
+
+def _more(said: Journal, data: memoryview) -> Journal:
+    """Return what a journal says that goes on as `data` does where `said` ended."""
+    header, digests, at = said.header.encode(), bytearray(said.digests), said.good_bytes
+    for index in range(said.count, said.header.chunks):
+        record = data[at : at + JOURNAL_RECORD_BYTES]
+        if len(record) < JOURNAL_RECORD_BYTES or record != encode_records(
+            header, index, record[:DIGEST_BYTES]
+        ):
+            break
+        digests += record[:DIGEST_BYTES]
+        at += JOURNAL_RECORD_BYTES
+    return Journal(said.header, bytes(digests), at)
 
 
 def window(pipeline: SendPipeline) -> None:

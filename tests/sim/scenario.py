@@ -9,22 +9,26 @@ from __future__ import annotations
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from tallow_protocol.aio.outputs import Outputs
 from tallow_protocol.code import Code
+from tallow_protocol.core.journal import JournalHeader, encode_records, partial_name
 from tallow_protocol.core.messages import EntryKind
-from tallow_protocol.disk.leftovers import clean_partials, list_partials
+from tallow_protocol.core.resuming import Learned
+from tallow_protocol.disk.leftovers import PARTIALS_NAME, clean_partials, list_partials
 from tallow_protocol.disk.output import OutputFolder
 from tallow_protocol.errors import NotWritableError
 from tallow_protocol.events import OnConflict
 
-from tests.sim.disk import OUT, SimDisk
+from tests.sim.disk import NEW_NS, OUT, SimDisk
 from tests.sim.net import Net
 from tests.sim.offers import SENT_NS, Offer, Remembered, SimWriter, offered, place_others
 from tests.sim.peers import ReceivingPeer, SendingPeer
 from tests.sim.rules import Rules
 from tests.sim.standins import REAL_EVERY, Cryptography
+from tests.sim.stretches import Stretches
 from tests.sim.tape import Tape
 from tests.sim.troubles import Troubles
 from tests.sim.wire import Nature
@@ -45,6 +49,12 @@ PATIENCE_S = 15 * 60.0
 TIME_S = 30 * 60.0
 """From the start of an attempt to its end on both sides, whatever went wrong."""
 
+LARGE_CHUNK_BYTES = 4 * 1024 * 1024
+"""The largest chunks there are, for the largest files."""
+
+TERABYTE = {"large_bytes": (1 << 40) + 12_345, "left_bytes": 100 * 1024 * 1024}
+"""What makes a world one of a terabyte, of which 99.99 % are there from before."""
+
 WORDS = ("copper", "lantern", "cactus"), ("velvet", "walnut", "harbor")
 ANSWERS = (OnConflict.OVERWRITE, OnConflict.RENAME, OnConflict.SKIP, OnConflict.NEWER)
 """What a person may say about what stands there already."""
@@ -63,24 +73,32 @@ class Outcome:
     seen: set[str] = field(default_factory=set)
 
 
+@lru_cache(maxsize=1)
+def _records(header: bytes, digests: bytes) -> bytes:
+    """Return the records of a journal; those of a terabyte take a second."""
+    return encode_records(header, 0, digests)
+
+
 class Scenario(Troubles):
     """A world with its people."""
 
-    def __init__(self, tape: Tape, *, real: bool) -> None:
+    def __init__(self, tape: Tape, *, real: bool, large_bytes: int = 0, left_bytes: int = 0) -> None:
+        """`large_bytes`: one file of so many travels, all but the last `left_bytes` of which are there from a crash."""
         self.tape = tape
         self.world = World(tape)
         self.crypto = Cryptography(self.world, real=real)
         below, pick = tape.below, tape.pick
         nature = Nature(
-            rate=pick((4e6, 1e6, 2e5, 5e7)),
+            rate=pick((4e6, 1e6, 1e6 if large_bytes else 2e5, 5e7)),
             delay_s=pick((0.01, 0.0, 0.15, 0.5)),
             recut=below(2) == 1,
             jitter_s=pick((0.0, 0.0, 0.2, 2.0)),
             datagrams=below(3) == 2,
         )
-        in_flight = pick((16, 4, 2, 1)) * 128 * 1024
+        in_flight = pick((16, 4, 2, 1)) * (LARGE_CHUNK_BYTES if large_bytes else 128 * 1024)
         self.net = Net(self.world, self.crypto, nature, in_flight_bytes=in_flight)
-        self.net.chunk_bytes = pick((64, 128)) * 1024
+        self.net.chunk_bytes = LARGE_CHUNK_BYTES if large_bytes else pick((64, 128)) * 1024
+        self.net.usual_bytes = LARGE_CHUNK_BYTES if large_bytes else 64 * 1024
         self.net.compress = below(4) == 3
         self.net.epoch_shift = pick((14, 2))
         self.net.answer_s = pick((0.0, 0.5, 50.0))
@@ -95,14 +113,18 @@ class Scenario(Troubles):
             folds=below(8) == 7,
             hard_links=below(8) != 7,
             plain=below(12) == 11,
-            piece_bytes=pick((0, 0, 0, 10_000)),
+            piece_bytes=pick((0, 0, 0, 1_000_000 if large_bytes else 10_000)),
         )
-        self.offer = Offer(tape)
+        self.offer = Offer(tape, large_bytes)
         self.offer.contents.now = lambda: self.world.now
+        self.disk.recognise = self.offer.recognise
         self.rules = Rules(self.disk, self.offer)
-        self.stood = place_others(tape, self.disk, self.offer) if below(5) == 4 else set()
+        self.large = large_bytes > 0
+        self.stood = set() if self.large or below(5) < 4 else place_others(tape, self.disk, self.offer)
         self.rules.stands()
-        self.digests = Remembered() if below(2) == 1 else None
+        self.digests = Remembered() if self.large or below(2) == 1 else None
+        if left_bytes:
+            self._leave(large_bytes - left_bytes)
         self.seen: set[str] = set()
         self.sender: SendingPeer | None = None
         self.receiver: ReceivingPeer | None = None
@@ -117,10 +139,29 @@ class Scenario(Troubles):
         # How long an undisturbed transfer takes, about: troubles come within that time.
         rate = min(nature.rate, self.rate or nature.rate)
         self.span_s = (
-            6 * nature.delay_s + self.offer.total_bytes / rate + self.scan_s + self.net.answer_s + 0.2
+            6 * nature.delay_s
+            + (left_bytes or self.offer.total_bytes) / rate
+            + self.scan_s
+            + self.net.answer_s
+            + 0.2
         )
         self.span_s += 4 * self.offer.stream_pause_s
         self.begin_troubles()
+
+    def _leave(self, there_bytes: int) -> None:
+        """Let a crash have left the first chunks of the large file, with its journal; the sender remembers its digests."""
+        path, size = next(iter(self.offer.files.items()))
+        count = there_bytes // LARGE_CHUNK_BYTES
+        digests = self.offer.digests(path, 0, LARGE_CHUNK_BYTES, count)
+        sender = self.crypto.identity(b"sender").public_key.fingerprint
+        header = JournalHeader(sender, path, size, LARGE_CHUNK_BYTES).encode()
+        data = Stretches()
+        data.put(0, self.offer.made(path), count * LARGE_CHUNK_BYTES)
+        name = f"{PARTIALS_NAME}/{partial_name(sender, path, size)}"
+        for kind, held in ("data", data), ("journal", Stretches(header + _records(header, digests))):
+            self.disk.place(f"{name}.{kind}", held, NEW_NS).mode = 0o600
+        self.disk.make_private(PARTIALS_NAME)
+        self.digests.learn([Learned(0, LARGE_CHUNK_BYTES, 0, digests)])
 
     # -- one attempt ---------------------------------------------------------------------------------------
 
@@ -131,7 +172,7 @@ class Scenario(Troubles):
                 self.attempts = number + 1
                 if number == ATTEMPTS - 1:
                     self.heal()
-                if self.attempt(troubles=not self.world.healed):
+                if self.attempt(troubles=not self.world.healed) or self._received():
                     self.done()
                     return
                 if self.world.healed and not self._unanswered():
@@ -143,6 +184,10 @@ class Scenario(Troubles):
                 self._think()
         raise BrokenRuleError("after the faults heal it is done", "no attempt was left")
 
+    def _received(self) -> bool:
+        """Return whether a large file came, though its sender does not know: nobody sends such a one again."""
+        return self.large and self.receiver.summary is not None
+
     def _unanswered(self) -> bool:
         """Return whether all that is missing is a person's answer to what stands there."""
         error = self.receiver.error
@@ -151,7 +196,7 @@ class Scenario(Troubles):
     def _think(self) -> None:
         """Do what a person does between two tries."""
         self._partials()
-        if self.tape.below(6) == 5 and self.offer.form == "files":
+        if self.tape.below(6) == 5 and self.offer.form == "files" and not self.large:
             path = self.tape.pick(list(self.offer.files))
             self.offer.contents.others[path] = self.offer.contents.others.get(path, 0) + 1
             if self.digests is not None:
@@ -177,7 +222,7 @@ class Scenario(Troubles):
         for info in list_partials(OUT, calls=self.disk):
             if info.path not in self.offer.files or info.verified_bytes > info.size_bytes:
                 raise BrokenRuleError("what is left can be listed", f"{info.path}: {info.verified_bytes}")
-        if self.tape.below(4) == 3:
+        if self.tape.below(4) == 3 and not self.large:
             clean_partials(OUT, calls=self.disk)
             self.crashed = True  # with the record of what is the sender's own
             if list_partials(OUT, calls=self.disk):
@@ -405,9 +450,9 @@ class Scenario(Troubles):
         return f"sender {state(self.sender)}, receiver {state(self.receiver)} at {self.world.now:.1f} s"
 
 
-def run_tape(tape: Tape, *, real: bool = False) -> Outcome:
-    """Run the world of a tape."""
-    scenario = Scenario(tape, real=real)
+def run_tape(tape: Tape, *, real: bool = False, large_bytes: int = 0, left_bytes: int = 0) -> Outcome:
+    """Run the world of a tape; of a large file, where a size is given."""
+    scenario = Scenario(tape, real=real, large_bytes=large_bytes, left_bytes=left_bytes)
     broken: BrokenRuleError | None = None
     try:
         scenario.run()
@@ -425,6 +470,6 @@ def run_tape(tape: Tape, *, real: bool = False) -> Outcome:
     )
 
 
-def run_seed(seed: int) -> Outcome:
+def run_seed(seed: int, **size: int) -> Outcome:
     """Run the world of a seed; one in fifty with real cryptography."""
-    return run_tape(Tape(seed), real=seed % REAL_EVERY == 0)
+    return run_tape(Tape(seed), real=seed % REAL_EVERY == 0, **size)

@@ -18,6 +18,7 @@ from tests.sim.disk import Node
 from tests.sim.rules import window
 from tests.sim.scenario import Scenario
 from tests.sim.soak import report
+from tests.sim.stretches import Stretches
 from tests.sim.tape import Tape
 from tests.sim.world import BrokenRuleError
 
@@ -103,7 +104,7 @@ def test_a_final_name_with_wrong_bytes() -> None:
 
     def spoil() -> None:
         node = dict(scenario.disk.tree())[FILE]
-        node.data[:1] = bytes([node.data[0] ^ 1])
+        node.data.put(0, bytes([node.data.piece(0, 1)[0] ^ 1]))
         node.version += 1
 
     when(scenario, stands, spoil)
@@ -126,13 +127,27 @@ def test_what_stood_there_and_is_written_into() -> None:
     assert rule_of(scenario) == "a final name never holds wrong bytes"
 
 
+def test_what_tore_before_it_was_promised_is_forgiven_until_it_is() -> None:
+    scenario = simplest()
+    node = scenario.disk.place(FILE, b"12", 0)
+    scenario.rules.forgive()
+    scenario.rules.anew()
+    scenario.rules.look()
+    with pytest.raises(BrokenRuleError, match="never holds wrong bytes"):
+        scenario.rules.right_bytes(FILE, node)
+    node.version += 1
+    scenario.disk.changed = True
+    with pytest.raises(BrokenRuleError, match="never holds wrong bytes"):
+        scenario.rules.look()
+
+
 @pytest.mark.parametrize(("durable", "sent"), [(True, False), (False, True)])
 def test_a_journal_that_says_too_much(durable: bool, sent: bool) -> None:
     scenario = large()
     size = 64 * 1024
     right = scenario.offer.piece(FILE, 0, size)
     data = Node(1, 0, 0)
-    data.durable = (right if sent else bytes(size)) if durable else b""
+    data.durable = Stretches((right if sent else bytes(size)) if durable else b"")
     sender = scenario.crypto.identity(b"sender").public_key.fingerprint
     said = JournalHeader(sender, FILE, 300_000, size)
     digest = chunk_digest(right if sent else bytes(size))

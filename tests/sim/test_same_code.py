@@ -20,7 +20,6 @@ tallow_protocol.api.sender._load_session()
 """
 NOT_IN_A_WORLD = {
     "tallow_net.relay.events",  # what the shell around SignalingClient tells
-    "tallow_protocol.core.keeping",  # which path is tried when: a world draws that
 }
 
 
