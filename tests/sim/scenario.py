@@ -397,9 +397,9 @@ class Scenario(Troubles):
         for path, node in found.items():
             if node.folder or node.target:
                 continue
-            # What stood and gives no way stands as it did, be it torn by a power loss before anything was promised.
-            replaced = self.policy in {OnConflict.ASK, OnConflict.OVERWRITE} and path in self.wanted
-            if node.number not in self.before or replaced:
+            # What stood and gives no way stands as it did, be it torn by a power loss before anything was promised: also
+            # beside a file that an unfinished transfer began under another name, which goes on there.
+            if node.number not in self.before:
                 self.rules.right_bytes(path, node)
             source = offered(path)
             if source in self.offer.files and self.offer.is_now(source, node.data):
