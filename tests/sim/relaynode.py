@@ -270,8 +270,14 @@ class RelayNode:
                 self.carry_out(effects)
             case Leave():
                 effects = rooms.leave(client.number, message.room_id, message.lease, message.reason, now=now)
-                client.say(Left())
+                # Behind Ready a client takes every byte for its peer's: nothing is answered there.
+                if client.pair is None:
+                    client.say(Left())
+                else:
+                    self.world.after(0.0, client.pair.end)
                 self.carry_out(effects)
+            case KeepAlive() if client.pair is not None:
+                pass  # it was under way when Ready was sent
             case KeepAlive():
                 rooms.keep_alive(client.number, now=now)
                 client.say(KeepAlive())
