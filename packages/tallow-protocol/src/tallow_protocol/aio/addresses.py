@@ -6,6 +6,8 @@ from tallow_protocol.errors import UnreachableError
 
 __all__ = ["parse_peer"]
 
+MOST_DIGITS = 5
+
 
 def parse_peer(text: str) -> tuple[str, int]:
     """Return host and port of HOST:PORT or [HOST]:PORT; raises UnreachableError with a plain sentence."""
@@ -14,7 +16,8 @@ def parse_peer(text: str) -> tuple[str, int]:
         host = host[1:-1]
     elif ":" in host:
         host = ""
-    if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+    is_number = port.isascii() and port.isdigit() and len(port) <= MOST_DIGITS
+    if not colon or not host or not is_number or not 0 < int(port) < 65536:
         raise UnreachableError(
             "the sender's address must look like HOST:PORT", hints=("copy the line from the sender's screen",)
         )
